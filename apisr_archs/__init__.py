@@ -1,0 +1,38 @@
+"""The networks of APISR and how a file becomes one. Knows nothing of ComfyUI.
+
+In the order of the data:
+    zoo         the known weight files, as data
+    download    a known file, verified, onto the disk
+    checkpoint  file -> clean state dict, never running code from it
+    registry    state dict -> network, by keys and shapes
+    grl, rrdb, dat, compact   the networks; windows and padding are shared by them
+    facts       what the engine needs to know of a network; foreign: the same for other loaders' models
+    load        all of it: path -> UPSCALE_MODEL
+"""
+
+from .errors import (
+    ApisrError,
+    CorruptWeights,
+    DownloadFailed,
+    MissingWeights,
+    UnsafeWeights,
+    UnsupportedWeights,
+)
+from .facts import Facts, Halo
+from .foreign import facts_of
+from .load import load_model
+from .model import UpscaleModel
+
+__all__ = [
+    "ApisrError",
+    "CorruptWeights",
+    "DownloadFailed",
+    "Facts",
+    "Halo",
+    "MissingWeights",
+    "UnsafeWeights",
+    "UnsupportedWeights",
+    "UpscaleModel",
+    "facts_of",
+    "load_model",
+]

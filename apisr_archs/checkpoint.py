@@ -1,0 +1,135 @@
+"""From a file to a clean state dict. Never runs code from the file.
+
+Training code wraps and prefixes weights in many ways; what leaves this module is one flat dict of tensors with the
+names that the network's authors gave them.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .errors import CorruptWeights, MissingWeights, UnsafeWeights
+from .zoo import find
+
+StateDict = dict[str, Tensor]
+
+WRAPPERS = ("model_state_dict", "params_ema", "params-ema", "params", "state_dict", "model", "net")
+"""Keys under which training code keeps the weights, the better choice first (EMA weights before raw ones)."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before every name."""
+
+
+def read_state_dict(path: str | Path) -> StateDict:
+    """Read, unwrap and rename the weights in a .safetensors or PyTorch file. Tensors are on the CPU.
+
+    The format is told by the content, not by the name. Tensors may be memory-mapped: copy what you keep.
+
+    Raises:
+        MissingWeights: there is no such file.
+        CorruptWeights: it is empty, cut short, a web page, a Git-LFS pointer or no weight file at all.
+        UnsafeWeights: it is a pickle that would run code, or a TorchScript program.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingWeights(f"There is no model file {path}.")
+    with path.open("rb") as file:
+        head = file.read(512)
+    _refuse_impostors(path, head)
+    content = _read_safetensors(path) if head[8:9] == b"{" else _read_pytorch(path, head)
+    weights = strip_prefixes(unwrap(content))
+    if not weights:
+        raise CorruptWeights(f"{path} holds no weights: no tensors were found in it.")
+    return weights
+
+
+def unwrap(content: Any) -> StateDict:
+    """The tensors of a state dict, however deep training code has wrapped it. Empty if there are none."""
+    while isinstance(content, Mapping):
+        inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not inner and len(content) == 1:
+            inner = [value for value in content.values() if isinstance(value, Mapping)]
+        if not inner:
+            return {key: v for key, v in content.items() if isinstance(key, str) and isinstance(v, Tensor)}
+        content = inner[0]
+    return {}
+
+
+def strip_prefixes(weights: StateDict) -> StateDict:
+    """Remove `PREFIXES` that all names share, in any order and number."""
+    while weights:
+        prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in weights)), None)
+        if prefix is None:
+            break
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    return weights
+
+
+def _refuse_impostors(path: Path, head: bytes) -> None:
+    """Name the usual things that are saved under a model's name by mistake."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        raise CorruptWeights(f"{path} is empty. {_advice(path)}")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
+        raise CorruptWeights(f"{path} is a web page, not a model: the download saved the page. {_advice(path)}")
+    if text.startswith(b"version https://git-lfs"):
+        raise CorruptWeights(f"{path} is a Git-LFS pointer, not the model it stands for. {_advice(path)}")
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CorruptWeights(f"{path} is damaged or cut short ({error}). {_advice(path)}") from error
+
+
+def _read_pytorch(path: Path, head: bytes) -> Any:
+    is_zip = head.startswith(b"PK\x03\x04")
+    if is_zip:
+        _refuse_bad_archive(path)
+    try:
+        # mapped: of a DAT file only the half that is not derived buffers is ever read
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" not in str(error) or not _is_pickle(head, is_zip):
+            raise CorruptWeights(f"{path} is not a model file. {_advice(path)}") from error
+        raise UnsafeWeights(
+            f"{path} was not loaded: it is a pickle that asks for more than weights, and such a file can run any code "
+            f"on this machine. Get the model as .safetensors, or from its author's page. {_advice(path)}"
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError, IndexError, AttributeError, UnicodeDecodeError) as error:
+        # everything that torch.load is known to throw at bytes that are no whole checkpoint
+        raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error
+
+
+def _refuse_bad_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CorruptWeights(f"{path} is damaged or cut short. {_advice(path)}") from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise UnsafeWeights(
+            f"{path} is a TorchScript program, not weights; programs are not run. Get the model as .safetensors or .pth."
+        )
+
+
+def _is_pickle(head: bytes, is_zip: bool) -> bool:
+    """Whether the file starts as a pickle does: protocol 2 or later, as torch.save and pickle.dump write it."""
+    return is_zip or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
+
+
+def _advice(path: Path) -> str:
+    """What to do about a bad file; with what the good one looks like, if its name is known."""
+    size = f"It has {path.stat().st_size:,} bytes."
+    known = find(path.name)
+    if known is None:
+        return f"{size} Download it again."
+    addresses = " or ".join(known.urls)
+    return f"{size} The right file has {known.bytes:,} bytes and sha256 {known.sha256}. Download it again from {addresses}"

@@ -1,0 +1,75 @@
+"""Compact (SRVGGNetCompact): plain convolutions at LR, one pixel-shuffle, residual to the nearest-enlarged input.
+
+Source: Real-ESRGAN's video networks (Wang et al. 2021, github.com/xinntao/Real-ESRGAN, BSD-3-Clause). Parameter names
+are the official ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .facts import Facts, Halo, bytes_per_pixel
+
+
+@dataclass(frozen=True)
+class CompactConfig:
+    scale: int = 4
+    features: int = 64
+    convs: int = 16
+    """Convolutions between the first and the last one, each followed by a PReLU."""
+    channels: int = 3
+
+
+def read_config(weights: Mapping[str, Tensor]) -> CompactConfig | None:
+    """The config that these weights look like, or None. Only keys and shapes are read."""
+    last = max((int(key.split(".")[1]) for key in weights if _is_body_weight(key)), default=0)
+    if last < 4 or "body.0.weight" not in weights or f"body.{last}.weight" not in weights:
+        return None
+    first_shape, last_shape = weights["body.0.weight"].shape, weights[f"body.{last}.weight"].shape
+    if len(first_shape) != 4 or len(last_shape) != 4:
+        return None
+    scale = isqrt(last_shape[0] // first_shape[1])
+    return CompactConfig(scale, first_shape[0], convs=(last - 2) // 2, channels=first_shape[1])
+
+
+def _is_body_weight(key: str) -> bool:
+    parts = key.split(".")
+    return len(parts) == 3 and parts[0] == "body" and parts[1].isdecimal() and parts[2] == "weight"
+
+
+def tags(config: CompactConfig) -> list[str]:
+    return [f"{config.features}nf", f"{config.convs}nc"]
+
+
+def facts(config: CompactConfig) -> Facts:
+    """Each convolution sees one more pixel on each side: the receptive field is finite and known."""
+    radius = config.convs + 2
+    exact = -(-radius // 8) * 8
+    return Facts(
+        scale=config.scale,
+        alignment=1,
+        halo=Halo(exact=exact, normal=exact, fast=exact // 2),
+        feather=16,
+        bytes_per_pixel=bytes_per_pixel(4 * (3 * config.features + 4 * config.channels * config.scale**2)),
+    )
+
+
+class Compact(nn.Module):
+    """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.scale = config.scale
+        layers: list[nn.Module] = [nn.Conv2d(config.channels, config.features, 3, padding=1)]
+        for _ in range(config.convs):
+            layers += [nn.PReLU(config.features), nn.Conv2d(config.features, config.features, 3, padding=1)]
+        out_channels = config.channels * config.scale**2
+        layers += [nn.PReLU(config.features), nn.Conv2d(config.features, out_channels, 3, padding=1)]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        detail = F.pixel_shuffle(self.body(x), self.scale)  # (B, C * s^2, H, W) -> (B, C, H * s, W * s)
+        return detail + F.interpolate(x, scale_factor=self.scale, mode="nearest")

@@ -1,0 +1,49 @@
+"""Facts about models that come from elsewhere: other loaders' UPSCALE_MODELs and spandrel's own architectures."""
+
+import re
+from typing import Any
+
+from spandrel import ImageModelDescriptor, ModelTiling
+
+from . import compact, dat, rrdb
+from .facts import Facts, Halo, bytes_per_pixel
+
+UNKNOWN_ALIGNMENT = 32
+"""Multiple of every window size in use but the rarest (8, 16 and 32)."""
+UNKNOWN_BYTES_PER_PIXEL = 8192
+"""fp32, times the scale: twice what core ComfyUI assumes; the networks with the widest attention need it."""
+
+
+def facts_of(model: Any) -> Facts:
+    """The facts of any UPSCALE_MODEL: its own if it brings them, else what its architecture's name promises."""
+    own = getattr(model, "facts", None)
+    if isinstance(own, Facts):
+        return own
+    architecture = getattr(getattr(model, "architecture", None), "id", "")
+    if architecture == "ESRGAN":
+        unshuffle = getattr(model.model, "shuffle_factor", None) or 1
+        return rrdb.facts(rrdb.RRDBConfig(_tag(model, "nb", 23), unshuffle, _tag(model, "nf", 64)))
+    if architecture == "Compact":
+        return compact.facts(compact.CompactConfig(model.scale, _tag(model, "nf", 64), _tag(model, "nc", 16)))
+    if architecture == "DAT":
+        # spandrel's DAT does not tell its windows; 32 is a multiple of all that were published
+        config = dat.DATConfig(depths=(), heads=(), dim=_tag(model, "dim", 180), split=(8, 32), scale=model.scale)
+        return dat.facts(config)
+    return _unknown(model)
+
+
+def _tag(model: ImageModelDescriptor[Any], unit: str, default: int) -> int:
+    """The number before `unit` among the tags: 64 for "64nf"."""
+    found = (re.fullmatch(rf"(\d+){unit}", tag) for tag in model.tags)
+    return next((int(match.group(1)) for match in found if match), default)
+
+
+def _unknown(model: Any) -> Facts:
+    return Facts(
+        scale=model.scale,
+        alignment=UNKNOWN_ALIGNMENT,
+        halo=Halo(exact=32, normal=32, fast=16),
+        feather=64,
+        bytes_per_pixel=bytes_per_pixel(UNKNOWN_BYTES_PER_PIXEL * max(1, model.scale)),
+        tiling=getattr(model, "tiling", ModelTiling.SUPPORTED) is not ModelTiling.INTERNAL,
+    )

@@ -1,0 +1,96 @@
+"""From a state dict to a model, by keys and shapes only; the file's name plays no part.
+
+Our networks stand in front of a copy of spandrel's registry, which loads everything else that spandrel knows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from spandrel import MAIN_REGISTRY, Architecture, ArchRegistry, ArchSupport, ImageModelDescriptor
+from torch import Tensor, nn
+from typing_extensions import override
+
+from . import compact, dat, grl, rrdb
+from .facts import Facts
+from .model import UpscaleModel
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of our networks: how to tell it from its weights, build it and run it in tiles."""
+
+    id: str
+    read_config: Callable[[Weights], Any]
+    """The config that the weights look like, or None."""
+    build: Callable[[Any], nn.Module]
+    facts: Callable[[Any], Facts]
+    tags: Callable[[Any], list[str]]
+    """Short words about the size, as spandrel's descriptors carry them."""
+    is_derived: Callable[[str], bool] = lambda _: False
+    """Whether a name in a state dict is a buffer that follows from the config; such buffers are ignored."""
+
+
+NETWORKS = (
+    Network("GRL", grl.read_config, grl.GRL, grl.facts, grl.tags, grl.is_derived),
+    Network("RRDB", rrdb.read_config, rrdb.RRDBNet, rrdb.facts, rrdb.tags),
+    Network("DAT", dat.read_config, dat.DAT, dat.facts, dat.tags, dat.is_derived),
+    Network("Compact", compact.read_config, compact.Compact, compact.facts, compact.tags),
+)
+
+
+class NetworkArchitecture(Architecture[nn.Module]):
+    """A `Network` in the form that spandrel's registry takes."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(id=f"APISR-{network.id}", name=network.id, detect=lambda sd: self.recognise(sd) is not None)
+        self.network = network
+
+    def recognise(self, weights: Weights) -> tuple[Any, nn.Module] | None:
+        """The config and the still empty network, if its parameters have exactly the names and shapes of `weights`."""
+        config = self.network.read_config(weights)
+        if config is None:
+            return None
+        with torch.device("meta"):  # shapes only: nothing is allocated or initialised
+            empty = self.network.build(config)
+        return (config, empty) if _shapes(empty.state_dict()) == _shapes(self.own(weights)) else None
+
+    def own(self, weights: Weights) -> dict[str, Tensor]:
+        return {key: value for key, value in weights.items() if not self.network.is_derived(key)}
+
+    @override
+    def load(self, state_dict: dict[str, Any]) -> ImageModelDescriptor[nn.Module]:
+        recognised = self.recognise(state_dict)
+        if recognised is None:
+            raise ValueError(f"These are not the weights of {self.name}.")
+        config, empty = recognised
+        facts = self.network.facts(config)
+        return UpscaleModel(
+            empty.to_empty(device="cpu").eval().requires_grad_(False),
+            self.own(state_dict),
+            architecture=self,
+            purpose="SR" if facts.scale > 1 else "Restoration",
+            tags=self.network.tags(config),
+            supports_half=True,
+            supports_bfloat16=True,
+            scale=facts.scale,
+            input_channels=config.channels,
+            output_channels=config.channels,
+            facts=facts,
+        )
+
+
+def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
+    # BatchNorm's counter is not used in inference and some tools drop it
+    return {key: tuple(value.shape) for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+
+
+def registry() -> ArchRegistry:
+    """A fresh copy of spandrel's registry with our networks in front; spandrel's own is left as it is."""
+    copy = MAIN_REGISTRY.copy()
+    everything_else = tuple(support.architecture.id for support in copy)
+    copy.add(*(ArchSupport.from_architecture(NetworkArchitecture(n), before=everything_else) for n in NETWORKS))
+    return copy

@@ -1,0 +1,132 @@
+"""RRDB: residual-in-residual dense blocks (ESRGAN, Wang et al. 2018, section 3.1; Real-ESRGAN, Wang et al. 2021).
+
+APISR trains it with 6 blocks, at 4x and, behind a pixel-unshuffle, at 2x. Parameter names are the official ones of
+Real-ESRGAN (BasicSR, Apache-2.0).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .facts import Facts, Halo, bytes_per_pixel
+from .padding import pad_to_multiple
+
+RESIDUAL_SCALE = 0.2
+"""Residual scaling beta (ESRGAN, section 3.1)."""
+
+
+@dataclass(frozen=True)
+class RRDBConfig:
+    blocks: int = 6
+    unshuffle: int = 1
+    """Pixel-unshuffle before the first convolution: 1 for the 4x network, 2 for 2x, 4 for 1x."""
+    features: int = 64
+    growth: int = 32
+    channels: int = 3
+
+    @property
+    def scale(self) -> int:
+        return 4 // self.unshuffle
+
+
+def read_config(weights: Mapping[str, Tensor]) -> RRDBConfig | None:
+    """The config that these weights look like, or None. Only keys and shapes are read."""
+    needed = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_up1.weight", "conv_last.weight")
+    if any(key not in weights or weights[key].ndim != 4 for key in needed):
+        return None
+    features, in_channels = weights["conv_first.weight"].shape[:2]
+    channels = weights["conv_last.weight"].shape[0]
+    unshuffle = isqrt(in_channels // channels)
+    if unshuffle not in (1, 2, 4):
+        return None
+    blocks = len({key.split(".")[1] for key in weights if key.startswith("body.")})
+    return RRDBConfig(blocks, unshuffle, features, weights["body.0.rdb1.conv1.weight"].shape[0], channels)
+
+
+def tags(config: RRDBConfig) -> list[str]:
+    unshuffle = ["unshuffle"] if config.unshuffle > 1 else []
+    return [f"{config.features}nf", f"{config.blocks}nb", *unshuffle]
+
+
+def facts(config: RRDBConfig) -> Facts:
+    """Behind a pixel-unshuffle the network sees the same number of its own, larger pixels."""
+    u = config.unshuffle
+    return Facts(
+        scale=config.scale,
+        alignment=u,
+        halo=Halo(exact=48 * u, normal=32 * u, fast=24 * u),
+        feather=16,
+        bytes_per_pixel=bytes_per_pixel(212 * config.features // u**2),
+    )
+
+
+class DenseBlock(nn.Module):
+    """Five convolutions, each of which sees the outputs of all before it. (B, F, H, W) -> (B, F, H, W)."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(features, growth)
+        self.conv2 = _conv(features + growth, growth)
+        self.conv3 = _conv(features + 2 * growth, growth)
+        self.conv4 = _conv(features + 3 * growth, growth)
+        self.conv5 = _conv(features + 4 * growth, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = [x]
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            seen.append(_lrelu(conv(torch.cat(seen, dim=1))))
+        return torch.add(x, self.conv5(torch.cat(seen, dim=1)), alpha=RESIDUAL_SCALE)
+
+
+class ResidualDenseBlocks(nn.Module):
+    """The RRDB itself: three dense blocks in a residual. (B, F, H, W) -> (B, F, H, W)."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.rdb1 = DenseBlock(features, growth)
+        self.rdb2 = DenseBlock(features, growth)
+        self.rdb3 = DenseBlock(features, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL_SCALE)
+
+
+class RRDBNet(nn.Module):
+    """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped. Any H and W from 1."""
+
+    def __init__(self, config: RRDBConfig) -> None:
+        super().__init__()
+        features = config.features
+        self.scale = config.scale
+        self.unshuffle = config.unshuffle
+        self.conv_first = _conv(config.channels * config.unshuffle**2, features)
+        self.body = nn.Sequential(*(ResidualDenseBlocks(features, config.growth) for _ in range(config.blocks)))
+        self.conv_body = _conv(features, features)
+        self.conv_up1 = _conv(features, features)
+        self.conv_up2 = _conv(features, features)
+        self.conv_hr = _conv(features, features)
+        self.conv_last = _conv(features, config.channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        if self.unshuffle > 1:
+            # (B, C, H, W) -> (B, C * u^2, H / u, W / u)
+            x = F.pixel_unshuffle(pad_to_multiple(x, self.unshuffle), self.unshuffle)
+        x = self.conv_first(x)
+        x = x + self.conv_body(self.body(x))
+        x = _lrelu(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))
+        x = _lrelu(self.conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))
+        x = self.conv_last(_lrelu(self.conv_hr(x)))
+        return x[..., : height * self.scale, : width * self.scale]
+
+
+def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+def _lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu_(x, negative_slope=0.2)  # in place: x is always a fresh convolution output

@@ -1,0 +1,96 @@
+"""Window attention as GRL and DAT use it, on tokens that stay in image layout (B, H, W, C).
+
+Swin's shifted windows (Liu et al. 2021, section 3.2) forbid attention between pixels that were apart before the cyclic
+shift. Which pixels those are depends only on whether a window lies in the last row, in the last column, in both or in
+neither: four masks serve every image size. They are added to the relative position bias once, when weights are loaded.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Window = tuple[int, int]
+"""Height and width of a window, in tokens."""
+
+FORBIDDEN = -100.0
+"""Added to the logits of forbidden pairs; the value of the reference implementations."""
+
+
+def to_windows(x: Tensor, window: Window, heads: int) -> Tensor:
+    """(B, H, W, heads * d) -> (B, H/h, W/w, heads, h * w, d); H and W are multiples of the window (h, w)."""
+    b, height, width, c = x.shape
+    h, w = window
+    x = x.reshape(b, height // h, h, width // w, w, heads, c // heads)
+    x = x.permute(0, 1, 3, 5, 2, 4, 6)  # (B, H/h, W/w, heads, h, w, d)
+    return x.reshape(b, height // h, width // w, heads, h * w, c // heads)
+
+
+def from_windows(x: Tensor, window: Window) -> Tensor:
+    """(B, H/h, W/w, heads, h * w, d) -> (B, H, W, heads * d), the inverse of `to_windows`."""
+    b, rows, columns, heads, _, d = x.shape
+    h, w = window
+    x = x.reshape(b, rows, columns, heads, h, w, d)
+    x = x.permute(0, 1, 4, 2, 5, 3, 6)  # (B, H/h, h, W/w, w, heads, d)
+    return x.reshape(b, rows * h, columns * w, heads * d)
+
+
+def relative_index(query: Window, key: Window) -> Tensor:
+    """Index of each (query, key) pair into a flattened table of relative positions: (Nq, Nk), int64.
+
+    The table has (hq + hk - 1) x (wq + wk - 1) entries, in raster order.
+    """
+    rows = _differences(query[0], key[0])
+    columns = _differences(query[1], key[1])
+    index = rows[:, None, :, None] * (query[1] + key[1] - 1) + columns[None, :, None, :]  # (hq, wq, hk, wk)
+    return index.reshape(query[0] * query[1], key[0] * key[1])
+
+
+def _differences(query: int, key: int) -> Tensor:
+    """q - k for all pairs along one axis, moved to start at 0: (query, key)."""
+    return torch.arange(query)[:, None] - torch.arange(key)[None, :] + key - 1
+
+
+def shift_masks(window: Window, shift: Window) -> Tensor:
+    """What is added to the logits in shifted windows: (4, N, N), 0 or `FORBIDDEN`.
+
+    In order: windows inside the image, in the last column, in the last row, in the corner of both.
+    """
+    h, w = window
+    below = (torch.arange(h) >= h - shift[0])[:, None].expand(h, w).reshape(-1)  # (N,)
+    right = (torch.arange(w) >= w - shift[1])[None, :].expand(h, w).reshape(-1)
+    across_rows = below[:, None] != below[None, :]  # (N, N)
+    across_columns = right[:, None] != right[None, :]
+    inside = torch.zeros_like(across_rows)
+    forbidden = torch.stack((inside, across_columns, across_rows, across_columns | across_rows))
+    return forbidden.float() * FORBIDDEN
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """softmax(scale * q k^T + bias) v within each window.
+
+    q: (B, rows, columns, heads, Nq, d); k and v: the same with Nk; bias: (1, heads, Nq, Nk) for all windows alike, or
+    (4, heads, Nq, Nk) for shifted windows in the order of `shift_masks`. Returns the shape of q.
+    """
+    if bias.shape[0] == 1:
+        return _attend(q, k, v, bias, scale)
+    out = torch.empty_like(q)
+    last_row, last_column = q.shape[1] - 1, q.shape[2] - 1
+    regions = (
+        (slice(0, last_row), slice(0, last_column)),
+        (slice(0, last_row), slice(last_column, None)),
+        (slice(last_row, None), slice(0, last_column)),
+        (slice(last_row, None), slice(last_column, None)),
+    )
+    for (rows, columns), region_bias in zip(regions, bias.unsqueeze(1), strict=True):
+        part = slice(None), rows, columns
+        if q[part].numel():
+            out[part] = _attend(q[part], k[part], v[part], region_bias, scale)
+    return out
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    # SDPA wants one batch dimension: (B, rows, columns, heads, N, d) -> (B * rows * columns, heads, N, d)
+    out = F.scaled_dot_product_attention(
+        q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2), attn_mask=bias, scale=scale
+    )
+    return out.view(q.shape)
