@@ -1,0 +1,51 @@
+"""How much memory a tile needs, how much there is, and what running out of it looks like."""
+
+from pathlib import Path
+
+import torch
+
+from ..apisr_archs import Facts
+
+SHARE = 0.8
+"""Part of the free memory that a plan may use: the rest covers fragmentation and other programs."""
+UNKNOWN_FREE = 2 * 1024**3
+"""Assumed where neither torch nor the system tells."""
+
+
+def pixels_within(budget: int, facts: Facts, dtype: torch.dtype) -> int:
+    """How many input pixels a tile may have, for its activations to stay within `budget` bytes. At least 1."""
+    return max(1, int(budget) // facts.bytes_per_pixel[dtype])
+
+
+def bytes_for(pixels: int, facts: Facts, dtype: torch.dtype) -> int:
+    """Peak activation memory of a tile of so many input pixels, in bytes."""
+    return pixels * facts.bytes_per_pixel[dtype]
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that a plan may use on a device, in bytes, for callers without a memory manager."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int((free + cached) * SHARE)
+    meminfo = Path("/proc/meminfo")
+    if device.type == "cpu" and meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return int(int(lines["MemAvailable"].split()[0]) * 1024 * SHARE)
+    return UNKNOWN_FREE
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # the CPU's allocator, MPS and others raise a bare RuntimeError
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def release_cached(device: torch.device) -> None:
+    """Give memory that torch's allocator keeps for a device back to it."""
+    backend = getattr(torch, device.type, None)
+    if hasattr(backend, "empty_cache"):
+        backend.empty_cache()

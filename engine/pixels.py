@@ -1,0 +1,39 @@
+"""Between pictures, (H, W, C) with 1, 3 or 4 channels, and networks, (B, channels, H, W)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def to_network(picture: Tensor, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The colours of a picture as a batch: (H, W, C) -> (1, 3, H, W), or (3, 1, H, W) for a one-channel network.
+
+    Grey becomes RGB; alpha is left out. Clamped to [0, 1], contiguous (Macs fail on views).
+    """
+    colours = picture[..., :3].to(device=device, dtype=dtype).permute(2, 0, 1).clamp(0, 1)  # (1 or 3, H, W)
+    colours = colours.expand(3, -1, -1)
+    batch = colours.unsqueeze(1) if channels == 1 else colours.unsqueeze(0)
+    return batch.contiguous()
+
+
+def from_network(batch: Tensor, grey: bool) -> Tensor:
+    """The network's answer as a picture: (1, 3, h, w) or (3, 1, h, w) -> (h, w, 3), or (h, w, 1) if `grey`."""
+    picture = batch.reshape(3, *batch.shape[-2:]).permute(1, 2, 0)  # (h, w, 3)
+    return picture.mean(dim=-1, keepdim=True) if grey else picture
+
+
+def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W, C) -> (h, w, C) by an antialiased bicubic filter, clamped to [0, 1]; in fp32, on the picture's device."""
+    if picture.shape[:2] == size:
+        return picture
+    batch = picture.permute(2, 0, 1).unsqueeze(0).float()  # (1, C, H, W)
+    batch = F.interpolate(batch, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return batch.squeeze(0).permute(1, 2, 0).clamp_(0, 1).to(picture.dtype)
+
+
+def resize_alpha(alpha: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W, 1) -> (h, w, 1). A constant alpha, the usual one, costs nothing."""
+    value = alpha[:1, :1]
+    if torch.equal(alpha, value.expand_as(alpha)):
+        return value.expand(*size, 1)
+    return resize(alpha.clamp(0, 1), size)

@@ -1,0 +1,166 @@
+"""Run the plan: pictures in, pictures out, tile by tile."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..apisr_archs import Facts, facts_of
+from . import memory, pixels
+from .plan import Plan, plan
+from .pulse import Progress, Pulse
+from .stitch import Stitcher
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tiles of one call share."""
+
+    model: Any
+    facts: Facts
+    device: torch.device
+    dtype: torch.dtype
+    pulse: Pulse
+    is_out_of_memory: Callable[[BaseException], bool]
+    replan: Callable[[int], Plan]
+    """The plan with tiles of at most so many input pixels."""
+
+
+def upscale(
+    model: Any,
+    images: Tensor,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    size: tuple[int, int] | None = None,
+    device: torch.device | str | None = None,
+    on_tile: Progress | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+    budget: int | None = None,
+    reuse_frames: bool = True,
+    output_dtype: torch.dtype = torch.float32,
+    output_device: torch.device | str = "cpu",
+    is_out_of_memory: Callable[[BaseException], bool] = memory.is_out_of_memory,
+) -> Tensor:
+    """Upscale pictures with any UPSCALE_MODEL.
+
+    Args:
+        model: what `load_model` or any other loader returns: called with (B, C, H, W) in [0, 1].
+        images: (B, H, W, C), floats in [0, 1], C 1 (grey), 3 (RGB) or 4 (RGBA); any B, dtype, device and strides.
+        tile, overlap: in input pixels, see `plan`; None for the best that fits.
+        size: height and width of the output; None for the model's scale. Reached by an antialiased resize.
+        device: where the network runs; the model is moved there if it is not. None for where it is.
+        on_tile: see `Progress`.
+        is_cancelled: asked at each layer; may also raise by itself.
+        budget: bytes that are free on the device for this call; None to measure it.
+        reuse_frames: copy the result for a picture that is bit for bit the one before it, as in held animation.
+        output_dtype, output_device: of the result.
+        is_out_of_memory: tells exceptions that smaller tiles cure from others.
+
+    Returns:
+        (B, H', W', C), contiguous, in [0, 1].
+
+    Raises:
+        ValueError: `images` is no such tensor, or the model's channels are neither grey nor RGB.
+        Cancelled: `is_cancelled` returned True.
+        torch.OutOfMemoryError or RuntimeError: not even the smallest tile fits.
+    """
+    _check(model, images)
+    if device is not None and _device_of(model) != torch.device(device):
+        model.to(torch.device(device))
+    facts = facts_of(model)
+    count, height, width, channels = images.shape
+    size = size or (height * facts.scale, width * facts.scale)
+    output = torch.empty((count, *size, channels), dtype=output_dtype, device=output_device)
+    if not count:
+        return output
+
+    def replan(max_pixels: int) -> Plan:
+        return plan(height, width, facts, max_pixels=max_pixels, tile=tile, overlap=overlap)
+
+    pulse = Pulse(on_tile, is_cancelled)
+    job = Job(model, facts, _device_of(model), _dtype_of(model), pulse, is_out_of_memory, replan)
+    current = replan(memory.pixels_within(_left_beside(output, budget, job.device), facts, job.dtype))
+    with torch.no_grad(), pulse.inside(getattr(model, "model", None)):
+        for index, picture in enumerate(images):
+            if reuse_frames and index and torch.equal(picture, images[index - 1]):
+                output[index] = output[index - 1]
+            else:
+                current = _upscale_picture(job, picture, output[index], current, index, count)
+        pulse.at(count * len(current), count * len(current))
+    return output
+
+
+def _check(model: Any, images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape[1:]:
+        raise ValueError(
+            f"images has the shape {tuple(images.shape)}; expected (batch, height, width, channels) with 1 channel "
+            "(grey), 3 (RGB) or 4 (RGBA), and at least one pixel."
+        )
+    if not images.is_floating_point():
+        raise ValueError(f"images is {images.dtype}; expected floats between 0 and 1.")
+    channels = _channels_of(model), getattr(model, "output_channels", 3)
+    if channels not in ((1, 1), (3, 3)):
+        raise ValueError(
+            f"The model turns {channels[0]} channels into {channels[1]}; expected RGB to RGB, or grey to grey. "
+            "Choose another model."
+        )
+
+
+# An UPSCALE_MODEL of another pack need not be spandrel's descriptor, though nearly all are.
+
+
+def _channels_of(model: Any) -> int:
+    return getattr(model, "input_channels", 3)
+
+
+def _device_of(model: Any) -> torch.device:
+    return getattr(model, "device", torch.device("cpu"))
+
+
+def _dtype_of(model: Any) -> torch.dtype:
+    return getattr(model, "dtype", torch.float32)
+
+
+def _left_beside(output: Tensor, budget: int | None, device: torch.device) -> int:
+    """Bytes left for the network. The output's own are allocated, but not touched yet: they still count as free."""
+    free = memory.free_bytes(device) if budget is None else budget
+    return free - output.nbytes if output.device.type == device.type else free
+
+
+def _upscale_picture(job: Job, picture: Tensor, output: Tensor, current: Plan, index: int, count: int) -> Plan:
+    """Upscale (H, W, C) into (H', W', C), with smaller tiles if memory runs out. Returns the plan that fitted."""
+    colours = 1 if picture.shape[-1] == 1 else 3
+    natural = output[..., :colours]
+    if current.size != output.shape[:2]:
+        natural = output.new_empty((*current.size, colours))
+    while True:
+        try:
+            _run(job, picture, Stitcher(natural, current), current, index * len(current), count * len(current))
+            break
+        except Exception as error:
+            if not job.is_out_of_memory(error):
+                raise
+            smaller = job.replan(current.tile_pixels // 2)
+            if smaller.tile_pixels >= current.tile_pixels:
+                raise
+        # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
+        memory.release_cached(job.device)
+        current = smaller
+    if natural.shape[:2] != output.shape[:2]:
+        output[..., :colours] = pixels.resize(natural, tuple(output.shape[:2]))
+    if picture.shape[-1] == 4:
+        output[..., 3:] = pixels.resize_alpha(picture[..., 3:].to(output), tuple(output.shape[:2]))
+    return current
+
+
+def _run(job: Job, picture: Tensor, stitcher: Stitcher, current: Plan, tiles_before: int, tiles: int) -> None:
+    for y, row in enumerate(current.rows):
+        for x, column in enumerate(current.columns):
+            job.pulse.at(tiles_before + y * len(current.columns) + x, tiles)
+            source = picture[row.start : row.start + row.length, column.start : column.start + column.length]
+            batch = pixels.to_network(source, _channels_of(job.model), job.device, job.dtype)
+            result = pixels.from_network(job.model(batch), grey=picture.shape[-1] == 1)
+            stitcher.put(result.clamp(0, 1).to(stitcher.output), y, x)

@@ -1,0 +1,43 @@
+"""From what the user asks for to an output size in pixels."""
+
+from math import sqrt
+
+RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapixels")
+"""What `amount` counts: nothing, times the input, pixels, pixels, and units of 1024 x 1024 pixels."""
+MAX_SIDE = 65536
+"""Beyond this a picture is a typing error."""
+
+
+def target_size(
+    height: int, width: int, scale: int, resize_to: str = "model scale", amount: float = 1.0, multiple_of: int = 1
+) -> tuple[int, int]:
+    """Height and width of the output for an input of (height, width), keeping its shape.
+
+    Raises:
+        ValueError: for an unknown mode, or an amount that cannot be meant.
+    """
+    if resize_to not in RESIZE_MODES:
+        raise ValueError(f"resize_to is {resize_to!r}; expected one of: {', '.join(RESIZE_MODES)}.")
+    if amount <= 0:
+        raise ValueError(f"amount is {amount:g}; expected more than 0.")
+    if resize_to in ("longer side", "shorter side") and amount < 16:
+        raise ValueError(f"amount is {amount:g}, and resize_to is {resize_to!r}: give the side in pixels, like 2048.")
+    factor = {
+        "model scale": float(scale),
+        "factor": amount,
+        "longer side": amount / max(height, width),
+        "shorter side": amount / min(height, width),
+        "megapixels": sqrt(amount * 1024 * 1024 / (height * width)),
+    }[resize_to]
+    size = _rounded(height * factor, multiple_of), _rounded(width * factor, multiple_of)
+    if max(size) > MAX_SIDE:
+        raise ValueError(
+            f"The result would be {size[1]}x{size[0]} pixels; at most {MAX_SIDE} a side. "
+            f"Check amount ({amount:g}) and resize_to ({resize_to!r})."
+        )
+    return size
+
+
+def _rounded(length: float, multiple: int) -> int:
+    """The nearest multiple, at least one."""
+    return max(1, round(length / multiple)) * multiple
