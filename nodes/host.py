@@ -1,0 +1,110 @@
+"""ComfyUI's memory manager, progress and interrupt, as plain values and callables for the engine."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import comfy.model_patcher
+import comfy.utils
+import torch
+from comfy import model_management
+from torch import nn
+
+from ..engine import memory
+
+log = logging.getLogger(__name__)
+
+PROGRESS_STEPS = 1000
+"""Resolution of the progress bar; tiles are too coarse on a CPU."""
+COMFORTABLE_PIXELS = 512 * 512
+"""Input pixels of a tile for which other models may have to leave the GPU. Beyond, only memory that is free is used."""
+
+
+def device_options() -> list[str]:
+    return model_management.get_gpu_device_options()
+
+
+def pick_device(option: str) -> torch.device:
+    """The device behind an entry of `device_options`; the default one for a GPU that this machine lacks."""
+    device = model_management.resolve_gpu_device_option(option)
+    if device is None and option != "default":
+        log.warning("There is no device %r here; using the default one.", option)
+    return device or model_management.get_torch_device()
+
+
+def is_good_at_fp16(device: torch.device) -> bool:
+    """Whether fp16 is fast there. (bf16 is never the better choice: on these networks it is ten times less exact.)"""
+    return model_management.should_use_fp16(device)
+
+
+def hand_over(model: Any, device: torch.device) -> None:
+    """Put a model in the care of the memory manager. Its dtype must not change afterwards."""
+    # looked up now: ComfyUI replaces the class at start when it manages memory dynamically
+    model.patcher = comfy.model_patcher.CoreModelPatcher(
+        model.model, load_device=device, offload_device=model_management.unet_offload_device()
+    )
+
+
+@contextmanager
+def loaded(model: Any, activations: Callable[[int], int], pixels: int) -> Iterator[tuple[torch.device, int]]:
+    """The model, wholly on its device; yields the device and the bytes its activations may take there.
+
+    Args:
+        model: an UPSCALE_MODEL; one of another pack may lack a patcher and gets one.
+        activations: bytes that a tile of so many input pixels takes.
+        pixels: of the whole image.
+    """
+    if getattr(model, "patcher", None) is None:
+        if not isinstance(getattr(model, "model", None), nn.Module):
+            raise TypeError(f"upscale_model is a {type(model).__name__} without a network. Use a loader node's output.")
+        hand_over(model, model_management.get_torch_device())
+    device = model.patcher.load_device
+    network = model.patcher.model
+    wanted = min(activations(pixels), max(activations(min(pixels, COMFORTABLE_PIXELS)), _free(model, device)))
+    # The networks are small and not made to run in parts: buffers and bias tables would stay behind.
+    model_management.load_models_gpu([model.patcher], memory_required=wanted, force_full_load=True)
+    strays = any(tensor.device != device for tensor in chain(network.parameters(), network.buffers()))
+    try:
+        if strays:  # with --novram the manager leaves weights where they are, whatever it is asked
+            network.to(device)
+        with model_management.cuda_device_context(device):
+            yield device, _free(model, device)
+    finally:
+        if strays:
+            network.to(model.patcher.offload_device)
+
+
+def _free(model: Any, device: torch.device) -> int:
+    """Bytes that activations may take now, other models staying where they are."""
+    free = model.patcher.get_free_memory(device) - model_management.extra_reserved_memory()
+    return max(0, int(free * memory.SHARE))
+
+
+def output_options() -> dict[str, Any]:
+    """Dtype and device that ComfyUI wants images in."""
+    return {
+        "output_dtype": model_management.intermediate_dtype(),
+        "output_device": model_management.intermediate_device(),
+    }
+
+
+def progress() -> Callable[[float, int], None]:
+    """A callable that shows progress on the running node."""
+    bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
+
+    def show(done: float, total: int) -> None:
+        bar.update_absolute(round(PROGRESS_STEPS * done / max(1, total)))
+
+    return show
+
+
+def stop_if_interrupted() -> bool:
+    """Raises ComfyUI's own exception if the user has pressed Cancel; False otherwise."""
+    model_management.throw_exception_if_processing_interrupted()
+    return False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return model_management.is_oom(error) or memory.is_out_of_memory(error)

@@ -1,0 +1,113 @@
+"""Upscale Image (APISR): UPSCALE_MODEL + IMAGE -> IMAGE."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from .. import engine
+from ..apisr_archs import facts_of
+from . import host
+
+class APISRUpscale(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="APISRUpscale",
+            display_name="Upscale Image (APISR)",
+            category="image/upscaling",
+            description="Upscales pictures with a model, without seams, in the memory there is.",
+            search_aliases=["apisr", "anime", "upscale", "super resolution", "hires fix", "enlarge", "waifu", "4x"],
+            inputs=[
+                io.UpscaleModel.Input("upscale_model", tooltip='From "Load APISR Model" or any other loader.'),
+                io.Image.Input(
+                    "image", tooltip="One picture or a batch of any size. Grey and transparent pictures work too."
+                ),
+                io.Combo.Input(
+                    "resize_to",
+                    options=list(engine.RESIZE_MODES),
+                    default="model scale",
+                    tooltip="How large the result is. model scale: as the model gives it (amount is not used). "
+                    "The others resize it once more, by an antialiased filter, to what amount says.",
+                ),
+                io.Float.Input(
+                    "amount",
+                    default=2.0,
+                    min=0.01,
+                    max=16384.0,
+                    step=0.05,
+                    tooltip="factor: times the input, like 1.5. longer side, shorter side: pixels, like 2048. "
+                    "megapixels: millions of pixels, like 4.",
+                ),
+                io.Int.Input(
+                    "multiple_of",
+                    default=1,
+                    min=1,
+                    max=256,
+                    tooltip="Round width and height to a multiple of this: 8 before VAE Encode, 2 before a video.",
+                ),
+                io.Int.Input(
+                    "tile_size",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    step=8,
+                    advanced=True,
+                    tooltip="Longest side of a tile, in input pixels. 0: as large as fits. Smaller needs less memory.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=0,
+                    min=0,
+                    max=512,
+                    step=8,
+                    advanced=True,
+                    tooltip="Input pixels that tiles share. 0: what the model needs for a picture without seams. "
+                    "Less is faster and may show seams.",
+                ),
+                io.Boolean.Input(
+                    "reuse_frames",
+                    default=True,
+                    advanced=True,
+                    tooltip="In a batch, copy the result for a frame that equals the one before it exactly. "
+                    "Lossless; anime holds frames often.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The upscaled pictures, with the channels of the input.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        upscale_model: Any,
+        image: torch.Tensor,
+        resize_to: str,
+        amount: float,
+        multiple_of: int,
+        tile_size: int,
+        overlap: int,
+        reuse_frames: bool,
+    ) -> io.NodeOutput:
+        height, width = image.shape[1:3]
+        facts = facts_of(upscale_model)
+        size = engine.target_size(height, width, facts.scale, resize_to, amount, multiple_of)
+        dtype = getattr(upscale_model, "dtype", torch.float32)
+        activations = partial(engine.bytes_for, facts=facts, dtype=dtype)
+        largest_tile = min(height * width, tile_size**2 or height * width)
+        with host.loaded(upscale_model, activations, largest_tile) as (device, free):
+            result = engine.upscale(
+                upscale_model,
+                image,
+                tile=tile_size or None,
+                overlap=overlap or None,
+                size=size,
+                device=device,
+                on_tile=host.progress(),
+                is_cancelled=host.stop_if_interrupted,
+                budget=free,
+                reuse_frames=reuse_frames,
+                is_out_of_memory=host.is_out_of_memory,
+                **host.output_options(),
+            )
+        return io.NodeOutput(result)
