@@ -1,0 +1,79 @@
+"""ComfyUI in a real Chromium (marker `browser`), with a server of its own and no way out of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+if TYPE_CHECKING:
+    from apisr_pack.tools.comfy_server import ComfyServer
+
+_CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+# Any node type of the pack: they are registered together.
+_READY = "() => window.LiteGraph?.registered_node_types['APISRUpscale'] && window.app?.graph"
+# The frontend asks for files of a user who has none yet and for pages that we block;
+# it also minds that _READY looks at the graph early.
+_EXPECTED_PROBLEMS = ("404", "ERR_FAILED", "Content Security Policy", "graph accessed before initialization")
+
+
+@pytest.fixture(scope="session")
+def browser_server(start_comfy: Callable[..., AbstractContextManager[ComfyServer]]) -> Iterator[ComfyServer]:
+    """The ComfyUI that the pages show, past its first-visit tour."""
+    with start_comfy() as server:
+        server.post_json("/settings/Comfy.TutorialCompleted", True)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """$CHROMIUM, set by `python dev.py test`; without it, the one that Playwright installed."""
+    with sync_playwright() as playwright:
+        program = os.environ.get("CHROMIUM")
+        browser = playwright.chromium.launch(executable_path=program, args=_CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page_problems() -> list[str]:
+    """Uncaught errors and console errors of `page`, without those that every fresh ComfyUI shows."""
+    return []
+
+
+@pytest.fixture
+def page(chromium: Browser, browser_server: ComfyServer, page_problems: list[str]) -> Iterator[Page]:
+    """A fresh visit (1600x900) to `browser_server`, with our nodes registered and the first graph shown."""
+    context = chromium.new_context(viewport={"width": 1600, "height": 900})
+    page = context.new_page()
+    page.on("pageerror", lambda error: page_problems.append(f"uncaught: {error}"))
+    page.on("console", lambda message: _note(message.type, message.text, page_problems))
+    context.route(lambda url: urlsplit(url).hostname not in ("127.0.0.1", "localhost"), _refuse)
+    page.goto(browser_server.address)
+    page.wait_for_function(_READY, timeout=60_000)
+    page.wait_for_timeout(2500)  # the frontend loads its default graph after that and would replace ours
+    yield page
+    context.close()
+
+
+def _refuse(route: Route) -> None:
+    route.abort()
+
+
+def _note(kind: str, text: str, problems: list[str]) -> None:
+    if kind == "error" and not any(expected in text for expected in _EXPECTED_PROBLEMS):
+        problems.append(text)

@@ -1,0 +1,78 @@
+"""Loads the pack as ComfyUI does (by path, under a name of its own) and marks the tests of some folders."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+
+
+def _load_pack() -> None:
+    """Import the checkout as `apisr_pack`, whatever its folder is called."""
+    # On sys.path our nodes/ would stand in for ComfyUI's nodes.py.
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    spec = importlib.util.spec_from_file_location(
+        "apisr_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["apisr_pack"] = module
+    spec.loader.exec_module(module)
+
+
+_load_pack()
+
+if TYPE_CHECKING:
+    from apisr_pack.tools.comfy_server import ComfyServer
+
+StartComfy = Callable[..., "AbstractContextManager[ComfyServer]"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """tests/comfy and tests/browser carry the marker of their folder's name; before -m chooses."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("comfy", "browser"):
+            item.add_marker(folder)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Random weights and pictures are the same in every run; the generator of the process is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(scope="session")
+def start_comfy(tmp_path_factory: pytest.TempPathFactory) -> StartComfy:
+    """A real ComfyUI with this pack in it: `with start_comfy("--novram", env={"NAME": "1"}) as server`."""
+    from apisr_pack.tools.comfy_server import running_server
+    from apisr_pack.tools.pack_link import link_pack
+
+    path = os.environ.get("COMFYUI_PATH")
+    if not path:
+        pytest.fail(
+            "These tests need a ComfyUI: run `python dev.py test`, or set COMFYUI_PATH.", pytrace=False
+        )
+
+    def start(*options: str, env: dict[str, str] | None = None) -> AbstractContextManager[ComfyServer]:
+        base = tmp_path_factory.mktemp("comfy")
+        link_pack(ROOT, base)
+        device = () if torch.cuda.is_available() else ("--cpu",)
+        log = base / "server.log"
+        return running_server(sys.executable, Path(path), base, log, options=(*device, *options), env=env)
+
+    return start

