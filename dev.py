@@ -65,14 +65,10 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     host = argparse.ArgumentParser(add_help=False)
-    host.add_argument("--comfyui", type=Path, metavar="PATH", default=os.environ.get("COMFYUI_PATH"))
-    host.add_argument(
-        "--python", type=Path, metavar="PROGRAM", help="the interpreter that starts that ComfyUI"
-    )
+    host.add_argument("--comfyui", type=Path, metavar="PATH", default=os.environ.get("COMFYUI_PATH") or None)
+    host.add_argument("--python", metavar="PROGRAM", help="the interpreter that starts that ComfyUI")
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="demo | test | bench | lint")
 
     def add(name: str, command: Callable[[argparse.Namespace, list[str]], int]) -> argparse.ArgumentParser:
@@ -102,9 +98,7 @@ def demo(arguments: argparse.Namespace, rest: list[str]) -> int:
     options = [] if environment.has_gpu(host) else ["--cpu"]
     log = LOGS / "server.log"
     say("Starting ComfyUI" + (" on the CPU" if options else " on the GPU"))
-    with running_server(
-        host.python, _comfyui(host), base, log, options=options, port=arguments.port
-    ) as server:
+    with running_server(host.python, _comfyui(host), base, log, options=options, port=arguments.port) as server:
         say(f"ComfyUI is up: {server.address}")
         before_after = _upscale_picture(server, host)
         say(f"Input   {PICTURE}\nOutput  {OUTPUT / 'upscaled.png'}\nBoth    {before_after}")
@@ -194,7 +188,7 @@ def _show_progress(event: dict[str, Any]) -> None:
     if event["type"] == "progress":
         done, total = event["data"]["value"], event["data"]["max"]
         start, end = ("\r", "") if sys.stdout.isatty() else ("", "\n")
-        print(f"{start}Upscaling {done} of {total}", end=end, flush=True)
+        print(f"{start}Upscaling {done / total:4.0%}", end=end, flush=True)
 
 
 def _serve(server: ComfyServer) -> None:

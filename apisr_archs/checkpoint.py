@@ -116,7 +116,7 @@ def _refuse_bad_archive(path: Path) -> None:
         raise CorruptWeights(f"{path} is damaged or cut short. {_advice(path)}") from error
     if any(name.endswith("/constants.pkl") for name in names):
         raise UnsafeWeights(
-            f"{path} is a TorchScript program, not weights; programs are not run. Get the model as .safetensors or .pth."
+            f"{path} is a TorchScript program, not weights; it was not run. Get the model as .safetensors or .pth."
         )
 
 
@@ -132,4 +132,6 @@ def _advice(path: Path) -> str:
     if known is None:
         return f"{size} Download it again."
     addresses = " or ".join(known.urls)
-    return f"{size} The right file has {known.bytes:,} bytes and sha256 {known.sha256}. Download it again from {addresses}"
+    return (
+        f"{size} The right file has {known.bytes:,} bytes and sha256 {known.sha256}. Download it again from {addresses}"
+    )

@@ -8,7 +8,7 @@ The channel attention and the pooled gates look at every pixel: DAT has no finit
 Tokens stay in image layout (B, H, W, C); convolutions see them as channels-last (B, C, H, W) views.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isqrt
 from typing import Literal
@@ -146,7 +146,7 @@ class PositionBias(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """One half of the heads of a spatial block. The bias follows from the weights: worked out once, at load, in fp32."""
+    """One half of the heads of a spatial block. Its bias follows from the weights: derived once, at load, in fp32."""
 
     def __init__(self, dim: int, heads: int, window: Window, shifted: bool) -> None:
         super().__init__()
@@ -165,11 +165,11 @@ class WindowAttention(nn.Module):
             bias = bias + shift_masks(self.window, self.shift).unsqueeze(1).to(bias)
         self.bias = bias.contiguous()
 
-    def forward(self, qkv: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def forward(self, qkv: Iterable[Tensor]) -> Tensor:
         """q, k, v: (B, H, W, C), H and W multiples of the window -> (B, H, W, C)."""
         if self.shift:
             up_left = (-self.shift[0], -self.shift[1])
-            qkv = tuple(x.roll(up_left, dims=(1, 2)) for x in qkv)
+            qkv = (x.roll(up_left, dims=(1, 2)) for x in qkv)
         q, k, v = (to_windows(x, self.window, self.heads) for x in qkv)
         out = from_windows(attend(q, k, v, self.bias, self.scale), self.window)
         return out.roll(self.shift, dims=(1, 2)) if self.shift else out
@@ -183,9 +183,7 @@ class Interaction(nn.Module):
         dim = config.dim
         self.qkv = nn.Linear(dim, 3 * dim, bias=config.qkv_bias)
         self.proj = nn.Linear(dim, dim)
-        self.dwconv = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU()
-        )
+        self.dwconv = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU())
         self.channel_interaction = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(dim, dim // 8, 1),

@@ -232,7 +232,7 @@ def _body_start(response: requests.Response, have: int, total: int) -> int:
 def _chunks(response: requests.Response, expected: int, timeout: tuple[float, float]) -> Iterator[bytes]:
     """The body as it arrives: exactly `expected` bytes, never one more, or _AddressError."""
     # read1 hands over what has arrived; read would drop a part of a chunk when the connection is cut.
-    # urllib3 1.x has no read1, and its read does not drop it.
+    # urllib3 1.x has no read1: there at most one chunk is fetched again.
     read = getattr(response.raw, "read1", response.raw.read)
     left = expected
     reason = "connection closed"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from spandrel import ImageModelDescriptor, ModelDescriptor, UnsupportedModelError
@@ -13,8 +12,6 @@ from .errors import UnsupportedWeights
 from .foreign import facts_of
 from .model import UpscaleModel
 from .registry import registry
-
-Precision = Literal["fp32", "fp16", "bf16"]
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -29,12 +26,12 @@ LOOKALIKES = (
 """What people put into the wrong folder: its name, its folder, and parts of its keys."""
 
 
-def load_model(path: str | Path, precision: Precision = "fp32", device: str | torch.device = "cpu") -> UpscaleModel:
+def load_model(path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu") -> UpscaleModel:
     """Load any image-to-image network that we or spandrel know.
 
     Args:
         path: a .pth, .pt, .ckpt or .safetensors file.
-        precision: of the weights and the arithmetic; images are cast on the way in and out.
+        precision: "fp32", "fp16" or "bf16", of the weights and the arithmetic; images are cast on the way in and out.
         device: where the model is put.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from typing_extensions import override

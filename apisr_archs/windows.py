@@ -90,7 +90,5 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tenso
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
     # SDPA wants one batch dimension: (B, rows, columns, heads, N, d) -> (B * rows * columns, heads, N, d)
-    out = F.scaled_dot_product_attention(
-        q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2), attn_mask=bias, scale=scale
-    )
+    out = F.scaled_dot_product_attention(q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2), attn_mask=bias, scale=scale)
     return out.view(q.shape)

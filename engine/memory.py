@@ -46,6 +46,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def release_cached(device: torch.device) -> None:
     """Give memory that torch's allocator keeps for a device back to it."""
-    backend = getattr(torch, device.type, None)
-    if hasattr(backend, "empty_cache"):
-        backend.empty_cache()
+    empty_cache = getattr(getattr(torch, device.type, None), "empty_cache", None)
+    if empty_cache:
+        empty_cache()

@@ -133,8 +133,9 @@ def _left_beside(output: Tensor, budget: int | None, device: torch.device) -> in
 def _upscale_picture(job: Job, picture: Tensor, output: Tensor, current: Plan, index: int, count: int) -> Plan:
     """Upscale (H, W, C) into (H', W', C), with smaller tiles if memory runs out. Returns the plan that fitted."""
     colours = 1 if picture.shape[-1] == 1 else 3
+    size = output.shape[0], output.shape[1]
     natural = output[..., :colours]
-    if current.size != output.shape[:2]:
+    if current.size != size:
         natural = output.new_empty((*current.size, colours))
     while True:
         try:
@@ -149,10 +150,10 @@ def _upscale_picture(job: Job, picture: Tensor, output: Tensor, current: Plan, i
         # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
         memory.release_cached(job.device)
         current = smaller
-    if natural.shape[:2] != output.shape[:2]:
-        output[..., :colours] = pixels.resize(natural, tuple(output.shape[:2]))
+    if current.size != size:
+        output[..., :colours] = pixels.resize(natural, size)
     if picture.shape[-1] == 4:
-        output[..., 3:] = pixels.resize_alpha(picture[..., 3:].to(output), tuple(output.shape[:2]))
+        output[..., 3:] = pixels.resize_alpha(picture[..., 3:].to(output), size)
     return current
 
 

@@ -32,7 +32,9 @@ class Stitcher:
             self.band = torch.empty_like(self.output[: rows.fade])
         if rows.fade:
             _blend_across(self.band, tile[top : top + rows.fade], columns, self.plan.scale)
-        _blend_across(self.output[rows.first + rows.fade : rows.last], tile[top + rows.fade : bottom], columns, self.plan.scale)
+        _blend_across(
+            self.output[rows.first + rows.fade : rows.last], tile[top + rows.fade : bottom], columns, self.plan.scale
+        )
         if column == len(self.plan.columns) - 1 and rows.fade:
             above = self.output[rows.first : rows.first + rows.fade]
             above.copy_(torch.lerp(above, self.band, ramp(rows.fade, above).view(-1, 1, 1)))

@@ -1,9 +1,9 @@
 """The thin adapter to ComfyUI: the only part of the pack that knows it.
 
-    catalogue   what the model list shows -> a file
-    host        memory manager, progress, interrupt: as plain callables
-    loader      Load APISR Model
-    upscale     Upscale Image (APISR)
+catalogue   what the model list shows -> a file
+host        memory manager, progress, interrupt: as plain callables
+loader      Load APISR Model
+upscale     Upscale Image (APISR)
 """
 
 from comfy_api.latest import ComfyExtension, io

@@ -41,7 +41,7 @@ class APISRModelLoader(io.ComfyNode):
                 io.Boolean.Input(
                     "download",
                     default=True,
-                    tooltip="Fetch an APISR model that is not there yet, and check it. Off: an error says how to get it.",
+                    tooltip="Fetch an APISR model that is not there yet, and verify it. Off: an error says how.",
                 ),
                 io.Combo.Input(
                     "device",

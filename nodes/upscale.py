@@ -10,6 +10,7 @@ from .. import engine
 from ..apisr_archs import facts_of
 from . import host
 
+
 class APISRUpscale(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -64,9 +64,7 @@ def start_comfy(tmp_path_factory: pytest.TempPathFactory) -> StartComfy:
 
     path = os.environ.get("COMFYUI_PATH")
     if not path:
-        pytest.fail(
-            "These tests need a ComfyUI: run `python dev.py test`, or set COMFYUI_PATH.", pytrace=False
-        )
+        pytest.fail("These tests need a ComfyUI: run `python dev.py test`, or set COMFYUI_PATH.", pytrace=False)
 
     def start(*options: str, env: dict[str, str] | None = None) -> AbstractContextManager[ComfyServer]:
         base = tmp_path_factory.mktemp("comfy")

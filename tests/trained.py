@@ -80,9 +80,7 @@ def crop(image: torch.Tensor, top: int, left: int, height: int, width: int) -> t
     """Cut (B, height, width, C) out of `image`; raises ValueError when the crop leaves the image."""
     _, full_height, full_width, _ = image.shape
     if min(top, left) < 0 or top + height > full_height or left + width > full_width:
-        raise ValueError(
-            f"crop {height}x{width} at ({top}, {left}) leaves the {full_height}x{full_width} image"
-        )
+        raise ValueError(f"crop {height}x{width} at ({top}, {left}) leaves the {full_height}x{full_width} image")
     return image[:, top : top + height, left : left + width]
 
 

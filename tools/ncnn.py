@@ -71,9 +71,7 @@ def compact_state_dict(layers: Sequence[Layer]) -> dict[str, np.ndarray]:
     """Name the layers as the official Compact network does: body.0, body.1, ... in order, PReLUs included."""
     expected = ["PReLU" if index % 2 else "Convolution" for index in range(len(layers))]
     if len(layers) % 2 == 0 or [layer.kind for layer in layers] != expected:
-        raise NcnnError(
-            "not a Compact network: convolutions and PReLUs must alternate, convolutions at the ends"
-        )
+        raise NcnnError("not a Compact network: convolutions and PReLUs must alternate, convolutions at the ends")
     return _named(layers, [f"body.{index}" for index in range(len(layers))])
 
 
@@ -83,8 +81,7 @@ def rrdb_state_dict(layers: Sequence[Layer]) -> dict[str, np.ndarray]:
     blocks, rest = divmod(len(layers) - outer, per_block)
     if blocks < 1 or rest or any(layer.kind != "Convolution" for layer in layers):
         raise NcnnError(
-            f"not an RRDB network: {len(layers)} layers, "
-            f"expected {outer} + {per_block} per block, all convolutions"
+            f"not an RRDB network: {len(layers)} layers, expected {outer} + {per_block} per block, all convolutions"
         )
     body = [
         f"body.{block}.rdb{dense}.conv{conv}"
@@ -111,15 +108,11 @@ def _parse_param(path: Path) -> list[_LayerSpec]:
         raise NcnnError(f"{path.name}: not a text .param file; ncnn's binary form is not supported") from None
     if len(lines) < 2 or lines[0].strip() != PARAM_MAGIC:
         found = lines[0][:40] if lines else "an empty file"
-        raise NcnnError(
-            f"{path.name}: not an ncnn .param file: starts with {found!r}, expected {PARAM_MAGIC}"
-        )
+        raise NcnnError(f"{path.name}: not an ncnn .param file: starts with {found!r}, expected {PARAM_MAGIC}")
     rows = [line.split() for line in lines[2:] if line.strip()]
     announced = lines[1].split()[:1]
     if announced != [str(len(rows))]:
-        raise NcnnError(
-            f"{path.name}: announces {' '.join(announced)} layers but holds {len(rows)}: cut off?"
-        )
+        raise NcnnError(f"{path.name}: announces {' '.join(announced)} layers but holds {len(rows)}: cut off?")
     return [_parse_row(path, row) for row in rows]
 
 
@@ -163,14 +156,11 @@ def _read_convolution(spec: _LayerSpec, data: _Cursor) -> Layer:
     kernel_h, size = spec.integer(11, default=kernel_w), spec.integer(6)
     per_input = out_channels * kernel_h * kernel_w
     if per_input < 1 or size < 1 or size % per_input:
-        raise NcnnError(
-            f"layer {spec.name}: {size} weights do not fit {out_channels} outputs of {kernel_h}x{kernel_w}"
-        )
+        raise NcnnError(f"layer {spec.name}: {size} weights do not fit {out_channels} outputs of {kernel_h}x{kernel_w}")
     flag = int(data.take("<u4", 1, spec.name)[0])
     if flag != FP16_FLAG:
         raise NcnnError(
-            f"{data.file_name}: layer {spec.name} starts with 0x{flag:08X}, "
-            f"expected 0x{FP16_FLAG:08X} (fp16 weights)"
+            f"{data.file_name}: layer {spec.name} starts with 0x{flag:08X}, expected 0x{FP16_FLAG:08X} (fp16 weights)"
         )
     weight = data.take("<f2", size, spec.name).reshape(out_channels, -1, kernel_h, kernel_w)
     data.take("u1", weight.nbytes % 4, spec.name)

@@ -27,9 +27,7 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def run_logged(
-    command: Sequence[str | Path], log_name: str, hint: str, env: Mapping[str, str] | None = None
-) -> None:
+def run_logged(command: Sequence[str | Path], log_name: str, hint: str, env: Mapping[str, str] | None = None) -> None:
     """Run a quiet step with its output in a log. Raises SetupFailed with the log's end and `hint`."""
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{log_name}.log"
@@ -40,9 +38,7 @@ def run_logged(
         if "No space left" in text or "Errno 28" in text:
             hint = f"The disk of {ROOT} (or the temporary folder) is full: free space and run this again."
         tail = "\n".join("    " + line for line in text.splitlines()[-15:])
-        raise SetupFailed(
-            f"This step failed with code {code}: {command[0]} ...\n{tail}\nWhole log: {log}\n{hint}"
-        )
+        raise SetupFailed(f"This step failed with code {code}: {command[0]} ...\n{tail}\nWhole log: {log}\n{hint}")
 
 
 def run(

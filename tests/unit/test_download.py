@@ -117,9 +117,7 @@ FIRST_ADDRESS_FAILS = {
 
 
 @pytest.mark.parametrize(("answers", "reason"), FIRST_ADDRESS_FAILS.values(), ids=FIRST_ADDRESS_FAILS.keys())
-def test_bad_address(
-    server: FileServer, folder: Path, answers: list[Callable[[Request], None]], reason: str
-) -> None:
+def test_bad_address(server: FileServer, folder: Path, answers: list[Callable[[Request], None]], reason: str) -> None:
     """Alone it is an error that says all; before a good address it does no harm."""
     server.answers = {"/a": list(answers), "/b": [status(410)]}
     model = zoo_model(server, "/a", "/b")
@@ -145,6 +143,12 @@ def test_cut_connection_resumes_where_it_stopped(server: FileServer, folder: Pat
     assert_downloaded(zoo_model(server, "/a"), folder)
     # each range starts where the bytes sent so far end: none was fetched twice
     assert server.seen == [("/a", None), ("/a", "bytes=100001-"), ("/a", "bytes=100008-")]
+
+
+def test_connection_that_brings_nothing_is_not_tried_again(server: FileServer, folder: Path) -> None:
+    server.answers = {"/a": [body(BODY, sends=0)]}
+    failure(zoo_model(server, "/a"), folder)
+    assert server.seen == [("/a", None)]
 
 
 def test_silent_connection_resumes_too(server: FileServer, folder: Path) -> None:
@@ -197,9 +201,7 @@ def test_cancelled_in_the_middle(server: FileServer, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["1", "true", " Yes "])
-def test_offline_switch(
-    server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
+def test_offline_switch(server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("APISR_OFFLINE", value)
     model = zoo_model(server, "/a", "/b")
     message = failure(model, folder)
@@ -209,9 +211,7 @@ def test_offline_switch(
 
 
 @pytest.mark.parametrize("value", ["", "0", "false"])
-def test_offline_switch_off(
-    server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
+def test_offline_switch_off(server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("APISR_OFFLINE", value)
     server.answers = {"/a": [body(BODY)]}
     assert_downloaded(zoo_model(server, "/a"), folder)

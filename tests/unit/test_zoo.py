@@ -50,9 +50,7 @@ def test_found_by_name_whatever_folder_is_before_it(model: zoo.ZooModel, before:
     assert zoo.find(before + model.file) is model
 
 
-@pytest.mark.parametrize(
-    "name", ["", "unknown.pth", "my_4x_APISR_GRL_GAN_generator.pth", "realesr-animevideov3"]
-)
+@pytest.mark.parametrize("name", ["", "unknown.pth", "my_4x_APISR_GRL_GAN_generator.pth", "realesr-animevideov3"])
 def test_other_names_are_not_known(name: str) -> None:
     assert zoo.find(name) is None
 

@@ -1,0 +1,170 @@
+"""What a user of the frontend sees: the example workflow, its result, an error in our words, help and search.
+
+Each test leaves screenshots in its temporary folder (`--basetemp` chooses where).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+from playwright.sync_api import Page, expect
+
+if TYPE_CHECKING:
+    from apisr_pack.tools.comfy_server import ComfyServer
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "example_workflows"
+WORKFLOW: dict[str, Any] = json.loads((EXAMPLES / "apisr_upscale.json").read_text(encoding="utf-8"))
+API_TWIN: dict[str, Any] = json.loads((EXAMPLES / "api" / "apisr_upscale.json").read_text(encoding="utf-8"))
+OURS = {"APISRModelLoader": "Load APISR Model", "APISRUpscale": "Upscale Image (APISR)"}
+
+# The box for a missing node, model or picture, and for a failed run.
+COMPLAINT = "error-overlay"
+_SHOWN = "count => window.app.graph.nodes.length === count"
+_SAVED = "() => window.app.graph.nodes.find(node => node.type === 'SaveImage').imgs?.length"
+_SAVED_SIZES = """() => window.app.graph.nodes.find(node => node.type === "SaveImage").imgs
+    .map(picture => [picture.naturalWidth, picture.naturalHeight])"""
+_NOTE_END = """() => {
+    window.apisrTestEnd = null;
+    for (const type of ["execution_success", "execution_error"])
+        window.app.api.addEventListener(type, event => { window.apisrTestEnd = type });
+}"""
+_SELECT = """type => {
+    const canvas = window.app.canvas;
+    canvas.deselectAll();
+    canvas.selectNode(window.app.graph.nodes.find(node => node.type === type));
+}"""
+
+
+@pytest.fixture
+def example_picture(browser_server: ComfyServer) -> str:
+    """The picture that the example workflow names: part of ComfyUI, but not of a bare base directory."""
+    return browser_server.upload_image(ROOT / "tests" / "art" / "demo.png", name="example.png")
+
+
+@pytest.fixture
+def broken_model(browser_server: ComfyServer) -> Iterator[str]:
+    """A file in the list of models that is none."""
+    path = browser_server.models_dir / "broken.pth"
+    path.write_bytes(b"<html>Sign in to download</html>")
+    yield path.name
+    path.unlink()
+
+
+@pytest.fixture(params=["classic", "vue"])
+def renderer(request: pytest.FixtureRequest, browser_server: ComfyServer) -> Iterator[str]:
+    """The frontend's two ways to draw nodes."""
+    browser_server.post_json("/settings/Comfy.VueNodes.Enabled", request.param == "vue")
+    yield request.param
+    browser_server.post_json("/settings/Comfy.VueNodes.Enabled", False)
+
+
+def _open(page: Page, workflow: dict[str, Any]) -> None:
+    """Show a workflow; returns when the frontend has checked it for what is missing."""
+    page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
+    page.wait_for_function(_SHOWN, arg=len(workflow["nodes"]))
+    page.wait_for_timeout(1500)  # the checks run afterwards and announce only what they find
+
+
+def _run(page: Page) -> str:
+    """Press Run; returns "execution_success" or "execution_error"."""
+    page.evaluate(_NOTE_END)
+    page.get_by_test_id("queue-button").click()
+    return page.wait_for_function("() => window.apisrTestEnd", timeout=60_000).json_value()
+
+
+def _node(workflow: dict[str, Any], node_type: str) -> dict[str, Any]:
+    return next(node for node in workflow["nodes"] if node["type"] == node_type)
+
+
+def _with(workflow: dict[str, Any], node_type: str, **changes: Any) -> dict[str, Any]:
+    """A copy of a workflow with entries of one node replaced."""
+    changed = copy.deepcopy(workflow)
+    _node(changed, node_type).update(changes)
+    return changed
+
+
+def _loader_with(model: str) -> dict[str, Any]:
+    return _with(WORKFLOW, "APISRModelLoader", widgets_values=[model, "auto", True, "default"])
+
+
+@pytest.mark.usefixtures("example_picture", "renderer")
+def test_example_opens_without_complaint_and_runs(
+    browser_server: ComfyServer, page: Page, page_problems: list[str], tmp_path: Path
+) -> None:
+    _open(page, WORKFLOW)
+    page.screenshot(path=tmp_path / "example.png")
+    assert page.evaluate("async () => (await window.app.graphToPrompt()).output") == API_TWIN
+    expect(page.get_by_test_id(COMPLAINT)).to_have_count(0)
+    browser_server.free()  # of the other renderer's results
+    assert _run(page) == "execution_success"
+    page.wait_for_function(_SAVED)
+    page.screenshot(path=tmp_path / "result.png")
+    assert page.evaluate(_SAVED_SIZES) == [[4 * 384, 4 * 288]]
+    assert page_problems == []
+
+
+@pytest.mark.usefixtures("example_picture")
+def test_frontend_complains_of_what_is_missing_but_not_of_models_that_we_fetch(page: Page) -> None:
+    unknown_node = _with(WORKFLOW, "APISRUpscale", type="APISRUpscaleOfLater")
+    complaint = page.get_by_test_id(COMPLAINT)
+    for entry in _node(WORKFLOW, "APISRModelLoader")["properties"]["models"]:
+        _open(page, _loader_with(entry["name"]))
+        expect(complaint).to_have_count(0)
+    # else its absence would say nothing
+    _open(page, _loader_with("my_own_model.pth"))
+    expect(complaint).to_contain_text("my_own_model.pth")
+    _open(page, unknown_node)
+    expect(complaint).to_contain_text("APISRUpscaleOfLater")
+
+
+@pytest.mark.usefixtures("example_picture")
+def test_error_panel_names_the_damaged_file_and_what_to_do(broken_model: str, page: Page, tmp_path: Path) -> None:
+    _open(page, _loader_with(broken_model))
+    assert _run(page) == "execution_error"
+    expect(page.get_by_test_id(COMPLAINT)).to_contain_text("Load APISR Model failed")
+    page.get_by_test_id("error-overlay-see-errors").click()
+    panel = page.get_by_test_id("runtime-error-panel")
+    expect(panel).to_contain_text(f"{broken_model} is")
+    expect(panel).to_contain_text("Download it again.")
+    page.screenshot(path=tmp_path / "error.png")
+
+
+def test_help_panel_shows_the_page_of_each_node(page: Page, tmp_path: Path) -> None:
+    _open(page, WORKFLOW)
+    for node_type, title in OURS.items():
+        page.evaluate(_SELECT, node_type)
+        page.get_by_test_id("info-button").click()
+        content = page.locator(".node-help-content")
+        expect(content.get_by_role("heading", level=1)).to_have_text(title)
+        expect(content.get_by_role("heading", name="Inputs")).to_be_visible()
+        page.screenshot(path=tmp_path / f"{node_type}.png")
+        overflow = content.evaluate("element => element.scrollWidth - element.clientWidth")
+        assert overflow <= 0, f"the page of {node_type} is {overflow} pixels wider than the panel"
+
+
+@pytest.mark.parametrize("node_type", OURS)
+def test_help_page_and_template_picture_are_served(browser_server: ComfyServer, node_type: str) -> None:
+    node = browser_server.get_json(f"/object_info/{node_type}")[node_type]
+    folder = node["python_module"].rpartition(".")[2]
+    assert browser_server.get_json("/workflow_templates")[folder] == ["apisr_upscale"]
+    get = build_opener(ProxyHandler({})).open
+    with get(f"{browser_server.address}/extensions/{folder}/docs/{node_type}.md") as answer:
+        page = answer.read().decode()
+    (output,) = node["output"]
+    assert f"| `{output}` |" in page
+    with get(f"{browser_server.address}/api/workflow_templates/{folder}/apisr_upscale.jpg") as answer:
+        assert answer.read() == (EXAMPLES / "apisr_upscale.jpg").read_bytes()
+
+
+def test_search_finds_the_upscale_node_by_what_people_call_it(page: Page, tmp_path: Path) -> None:
+    page.evaluate("() => window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    page.get_by_role("dialog").get_by_role("combobox").fill("waifu")
+    expect(page.get_by_test_id("result-item").filter(has_text="Upscale Image (APISR)")).to_be_visible()
+    page.screenshot(path=tmp_path / "search.png")

@@ -1,0 +1,140 @@
+"""Batches, transparency, grey, sizes, tiles and ComfyUI's cache, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from apisr_pack.tests.comfy import workflows as wf
+from PIL import Image
+from spandrel import ModelLoader
+
+if TYPE_CHECKING:
+    from apisr_pack.tools.comfy_server import ComfyServer, RunResult
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def upscaled(server: ComfyServer, picture: np.ndarray, name: str, **changes: object) -> np.ndarray:
+    return wf.run(server, wf.ours(wf.BUNDLED, wf.send(server, picture, name), **changes))
+
+
+def bicubic(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """PIL's antialiased resize, in floats: of bytes it would cut overshoots off between its two passes."""
+    channels = [Image.fromarray(channel) for channel in np.moveaxis(picture.astype(np.float32), -1, 0)]
+    resized = [np.asarray(c.resize((width, height), Image.Resampling.BICUBIC)) for c in channels]
+    return np.stack(resized, axis=-1).clip(0, 255).astype(np.uint8)
+
+
+def started(result: RunResult) -> set[str]:
+    """The nodes that ran, rather than being answered from ComfyUI's cache."""
+    nodes = {event["data"]["node"] for event in result.events if event["type"] == "executing"}
+    return {node for node in nodes if node is not None}
+
+
+def test_example_workflow_runs_as_it_is(comfy: ComfyServer) -> None:
+    prompt = json.loads((ROOT / "example_workflows" / "api" / "apisr_upscale.json").read_text("utf-8"))
+    demo = ROOT / "tests" / "art" / "demo.png"
+    (picture,) = (node for node in prompt.values() if node["class_type"] == "LoadImage")
+    (end,) = (key for key, node in prompt.items() if node["class_type"] == "SaveImage")
+    picture["inputs"]["image"] = comfy.upload_image(demo)
+    (result,) = wf.saved(comfy, comfy.run(prompt), end)
+
+    assert result.shape == (4 * 288, 4 * 384, 3)
+    bundled = ModelLoader().load_from_file(ROOT / "models" / "realesr-animevideov3.safetensors")
+    expected = wf.by_reference(bundled.model.float(), np.asarray(Image.open(demo)))
+    assert wf.steps_apart(result, expected) <= (2 if torch.cuda.is_available() else 1)  # fp16 on a GPU
+
+
+def test_batch_keeps_order_and_repeats(comfy: ComfyServer) -> None:
+    one, other = wf.crop(32, 40), wf.crop(32, 40, top=20, left=20)
+    alone = [upscaled(comfy, one, "one.png"), upscaled(comfy, other, "other.png")]
+    assert wf.steps_apart(*alone) > 50
+    prompt = wf.ours(wf.BUNDLED, "one.png") | {
+        "other": wf.load_image("other.png"),
+        "twice": wf.node("RepeatImageBatch", image=("picture", 0), amount=2),
+        "batch": wf.node("ImageBatch", image1=("twice", 0), image2=("other", 0)),
+    }
+    for reuse in (True, False):
+        prompt["upscaled"] = wf.our_upscale("model", "batch", reuse_frames=reuse)
+        frames = wf.saved(comfy, comfy.run(prompt))
+        assert len(frames) == 3
+        for frame, expected in zip(frames, (alone[0], alone[0], alone[1]), strict=True):
+            assert wf.steps_apart(frame, expected) == 0
+
+
+def test_transparency_is_upscaled_beside_the_colours(comfy: ComfyServer) -> None:
+    colours = wf.crop(24, 36)
+    alpha = np.linspace(0, 255, 24 * 36).reshape(24, 36).astype(np.uint8)
+    alpha[8:16, 10:20] = 255
+    name = wf.send(comfy, np.dstack([colours, alpha]), "transparent.png")
+    prompt = wf.ours(wf.BUNDLED, name) | {
+        "joined": wf.node("JoinImageWithAlpha", image=("picture", 0), alpha=("picture", 1)),
+        "upscaled": wf.our_upscale("model", "joined"),
+    }
+    result = wf.run(comfy, prompt)
+
+    assert result.shape == (96, 144, 4)
+    assert wf.steps_apart(result[..., :3], upscaled(comfy, colours, "opaque.png")) == 0
+    assert wf.steps_apart(result[..., 3:], bicubic(alpha[..., None], 96, 144)) <= 1
+
+
+def test_constant_transparency_stays_constant(comfy: ComfyServer) -> None:
+    picture = np.dstack([wf.crop(16, 20), np.full((16, 20), 128, np.uint8)])
+    prompt = wf.ours(wf.BUNDLED, wf.send(comfy, picture, "half.png")) | {
+        "joined": wf.node("JoinImageWithAlpha", image=("picture", 0), alpha=("picture", 1)),
+        "upscaled": wf.our_upscale("model", "joined"),
+    }
+    result = wf.run(comfy, prompt)
+    assert result.shape == (64, 80, 4)
+    assert abs(int(result[0, 0, 3]) - 128) <= 1
+    assert (result[..., 3] == result[0, 0, 3]).all()
+
+
+def test_grey_picture_is_treated_as_colours(comfy: ComfyServer) -> None:
+    grey = wf.crop(19, 33)[..., 1]
+    result = upscaled(comfy, grey, "grey.png")
+    assert result.shape == (76, 132, 3)
+    # not 0: core's Load Image itself differs by a step between a grey file and the same picture as RGB
+    assert wf.steps_apart(result, upscaled(comfy, np.dstack([grey] * 3), "grey_rgb.png")) <= 4
+
+
+def test_result_has_the_size_asked_for(comfy: ComfyServer) -> None:
+    picture = wf.crop(100, 150)
+    # 150 and 225 to the nearest multiples of 8
+    by_factor = upscaled(comfy, picture, "size.png", resize_to="factor", amount=1.5, multiple_of=8)
+    assert by_factor.shape == (152, 224, 3)
+    by_side = upscaled(comfy, picture, "size.png", resize_to="longer side", amount=301, multiple_of=2)
+    assert by_side.shape == (200, 300, 3)
+
+    natural = upscaled(comfy, picture, "size.png")
+    assert wf.steps_apart(by_factor, bicubic(natural, 152, 224)) <= 2
+    assert wf.steps_apart(by_side, bicubic(natural, 200, 300)) <= 2
+
+
+def test_tiles_leave_no_trace(comfy: ComfyServer) -> None:
+    picture = wf.crop(104, 152)
+    whole = upscaled(comfy, picture, "tiles.png")
+    tiled = upscaled(comfy, picture, "tiles.png", tile_size=64)
+    assert wf.steps_apart(whole, tiled) <= 1
+
+
+def test_running_again_computes_nothing(comfy: ComfyServer) -> None:
+    prompt = wf.ours(wf.BUNDLED, wf.send(comfy, wf.crop(20, 24), "again.png"))
+    assert "upscaled" in started(comfy.run(prompt))
+    assert not {"model", "upscaled"} & started(comfy.run(prompt))
+
+
+def test_replaced_weight_file_is_loaded_anew(comfy: ComfyServer) -> None:
+    picture = wf.send(comfy, wf.crop(16, 24), "replaced.png")
+    for seed, name in enumerate(("replaced.pth", "second.pth")):
+        wf.write_compact(comfy.models_dir / name, seed)
+    before = wf.run(comfy, wf.ours("replaced.pth", picture))
+    expected = wf.run(comfy, wf.ours("second.pth", picture))
+    assert wf.steps_apart(before, expected) > 20
+
+    (comfy.models_dir / "second.pth").replace(comfy.models_dir / "replaced.pth")
+    assert wf.steps_apart(wf.run(comfy, wf.ours("replaced.pth", picture)), expected) == 0

@@ -1,0 +1,99 @@
+"""Every node has a help page, and the page tells the truth about inputs, files and sizes."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from apisr_pack.apisr_archs import zoo
+from apisr_pack.engine import RESIZE_MODES
+from apisr_pack.engine.sizes import target_size
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "web" / "docs"
+
+
+def _schemas() -> dict[str, ast.Call]:
+    """Node id -> its `io.Schema(...)`, read from the source: importing nodes/ needs ComfyUI."""
+    calls = [
+        call
+        for path in sorted((ROOT / "nodes").glob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
+    ]
+    return {_text(call, "node_id"): call for call in calls}
+
+
+def _text(call: ast.Call, keyword: str) -> str:
+    """A string argument of a call; "" if there is none."""
+    values = [entry.value for entry in call.keywords if entry.arg == keyword]
+    return ast.literal_eval(values[0]) if values else ""
+
+
+def _elements(schema: ast.Call, keyword: str) -> list[ast.Call]:
+    """The calls in the list that is the argument `keyword`."""
+    (value,) = (entry.value for entry in schema.keywords if entry.arg == keyword)
+    assert isinstance(value, ast.List)
+    assert all(isinstance(element, ast.Call) for element in value.elts)
+    return [element for element in value.elts if isinstance(element, ast.Call)]
+
+
+def _input_names(schema: ast.Call) -> list[str]:
+    return [ast.literal_eval(entry.args[0]) for entry in _elements(schema, "inputs")]
+
+
+def _page(node_id: str) -> str:
+    return (PAGES / f"{node_id}.md").read_text(encoding="utf-8")
+
+
+def _rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table below `## heading`, without its two head lines."""
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+SCHEMAS = _schemas()
+
+
+def test_each_node_has_a_page_and_each_page_a_node() -> None:
+    assert len(SCHEMAS) >= 2
+    assert {path.stem for path in PAGES.glob("*.md")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("node_id", SCHEMAS)
+def test_page_begins_with_the_name_in_the_menu(node_id: str) -> None:
+    assert _page(node_id).splitlines()[0] == f"# {_text(SCHEMAS[node_id], 'display_name')}"
+
+
+@pytest.mark.parametrize("node_id", SCHEMAS)
+def test_page_explains_each_input_in_the_order_of_the_node(node_id: str) -> None:
+    rows = _rows(_page(node_id), "Inputs")
+    assert [name.strip("`") for name, _ in rows] == _input_names(SCHEMAS[node_id])
+    assert all(explanation for _, explanation in rows)
+
+
+@pytest.mark.parametrize("node_id", SCHEMAS)
+def test_each_input_and_output_has_a_tooltip(node_id: str) -> None:
+    for keyword in ("inputs", "outputs"):
+        for element in _elements(SCHEMAS[node_id], keyword):
+            assert _text(element, "tooltip"), ast.unparse(element)
+
+
+@pytest.mark.parametrize("model", zoo.ZOO, ids=lambda model: model.file)
+def test_loader_page_names_each_known_model_with_its_size(model: zoo.ZooModel) -> None:
+    entries = _page("APISRModelLoader").partition("\n## Which model\n")[2].split("\n- ")
+    names = (f"**{model.title.partition(':')[0]}**", f"**{model.file}**")
+    named = [entry for entry in entries if entry.startswith(names)]
+    assert len(named) == 1, named
+    assert f"{model.bytes / 1e6:.0f} MB" in named[0]
+
+
+def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
+    rows = _rows(_page("APISRUpscale"), "Sizes")
+    assert [mode.strip("`") for mode, *_ in rows] == list(RESIZE_MODES)
+    for mode, amount, result in rows:
+        number = 1.0 if amount == "not used" else float(amount)
+        height, width = target_size(600, 800, 4, mode.strip("`"), number)
+        assert result.split()[0] == f"{width}x{height}", mode

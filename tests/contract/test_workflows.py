@@ -1,0 +1,85 @@
+"""The example workflows are whole, carry what ComfyUI needs to find nodes and models, and have a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apisr_pack import __version__
+from apisr_pack.apisr_archs import zoo
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
+APISR_MODELS = [model for model in zoo.ZOO if "_APISR_" in model.file]
+
+
+def _workflow(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _our_nodes(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node for node in workflow["nodes"] if node["type"].startswith("APISR")]
+
+
+def _named(path: Path) -> str:
+    return path.name
+
+
+def test_there_are_workflows() -> None:
+    assert WORKFLOWS
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_each_has_an_api_twin_and_a_small_picture_of_the_same_name(path: Path) -> None:
+    assert (path.parent / "api" / path.name).is_file()
+    thumbnail = path.with_suffix(".jpg")
+    with Image.open(thumbnail) as picture:
+        assert picture.format == "JPEG"
+        assert max(picture.size) <= 1024
+    assert thumbnail.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_wires_agree_with_the_nodes_at_both_ends(path: Path) -> None:
+    workflow = _workflow(path)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert workflow["version"] == 0.4
+    assert len(nodes) == len(workflow["nodes"])
+    assert workflow["last_node_id"] == max(nodes)
+    assert workflow["last_link_id"] == max(link[0] for link in workflow["links"])
+    for link, source, output, target, slot, kind in workflow["links"]:
+        start, end = nodes[source]["outputs"][output], nodes[target]["inputs"][slot]
+        assert link in start["links"]
+        assert link == end["link"]
+        assert start["type"] == end["type"] == kind
+    ends = [entry["link"] for node in nodes.values() for entry in node["inputs"] if entry["link"] is not None]
+    assert sorted(ends) == sorted(link[0] for link in workflow["links"])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_our_nodes_name_this_pack_and_version(path: Path) -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project]\n")[2]
+    for node in _our_nodes(_workflow(path)):
+        assert f'name = "{node["properties"]["cnr_id"]}"' == project.splitlines()[0]
+        assert node["properties"]["ver"] == __version__
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_loader_carries_address_and_checksum_of_each_apisr_model(path: Path) -> None:
+    loaders = [node for node in _our_nodes(_workflow(path)) if node["type"] == "APISRModelLoader"]
+    assert loaders
+    for loader in loaders:
+        assert loader["properties"]["models"] == [
+            {
+                "name": model.file,
+                # the only one of the addresses for which the frontend offers a download
+                "url": next(url for url in model.urls if url.startswith("https://huggingface.co/")),
+                "directory": "upscale_models",
+                "hash": model.sha256,
+                "hash_type": "SHA256",
+            }
+            for model in APISR_MODELS
+        ]

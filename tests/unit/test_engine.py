@@ -1,0 +1,266 @@
+"""The engine on pictures of every kind, against whole-image inference and plain arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from apisr_pack.apisr_archs import Facts, Halo, UpscaleModel, load_model
+from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.engine import Cancelled, plan, upscale
+from apisr_pack.tests import reference, trained
+from torch import Tensor, nn
+
+BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
+
+
+class Nearest(nn.Module):
+    """A network whose right answer is known: it enlarges each pixel."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.identity = nn.Identity()
+        self.scale = scale
+        self.calls: list[torch.Size] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append(x.shape)
+        assert x.is_contiguous()
+        return F.interpolate(self.identity(x), scale_factor=self.scale, mode="nearest")
+
+
+class NearestModel:
+    """What a stranger's UPSCALE_MODEL may have at the least."""
+
+    def __init__(self, scale: int = 2, channels: int = 3) -> None:
+        self.scale = scale
+        self.model = Nearest(scale)
+        self.input_channels = self.output_channels = channels
+        self.facts = Facts(scale, 8, Halo(8, 8, 8), 16, bytes_per_pixel(1000))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.model(image)
+
+
+def enlarged(images: Tensor, scale: int) -> Tensor:
+    return images.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 48), (101, 67)])
+@pytest.mark.parametrize("tile", [None, 40])
+def test_every_size_and_channel_count(channels: int, size: tuple[int, int], tile: int | None) -> None:
+    images = torch.rand(2, *size, channels)
+    if channels == 4:
+        images[..., 3] = 0.25
+    result = upscale(NearestModel(), images, tile=tile)
+    assert result.is_contiguous()
+    assert torch.allclose(result, enlarged(images, 2), atol=1e-6)
+
+
+def test_the_tiles_are_those_of_the_plan() -> None:
+    model = NearestModel()
+    upscale(model, torch.rand(1, 100, 120, 3), tile=50)
+    tiles = plan(100, 120, model.facts, tile=50)
+    assert len(tiles) > 1
+    assert model.model.calls == [torch.Size((1, 3, *tiles.tile))] * len(tiles)
+
+
+def test_no_frames() -> None:
+    assert upscale(NearestModel(), torch.rand(0, 10, 12, 3)).shape == (0, 20, 24, 3)
+    assert upscale(NearestModel(), torch.rand(0, 10, 12, 3), size=(15, 18)).shape == (0, 15, 18, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_dtypes_and_strides(dtype: torch.dtype) -> None:
+    images = torch.rand(2, 3, 20, 30).to(dtype).permute(0, 2, 3, 1)  # NCHW in memory, as core nodes leave it
+    assert not images.is_contiguous()
+    assert torch.allclose(upscale(NearestModel(), images), enlarged(images, 2).float())
+    half = upscale(NearestModel(), images, output_dtype=torch.float16)
+    assert half.dtype == torch.float16
+
+
+def test_values_outside_the_range_are_clamped() -> None:
+    images = torch.tensor([-1.0, 0.5, 7.0]).view(1, 1, 1, 3).expand(1, 4, 4, 3)
+    assert upscale(NearestModel(), images)[0, 0, 0].tolist() == [0, 0.5, 1]
+
+
+def test_a_grey_network_gets_each_colour() -> None:
+    model = NearestModel(channels=1)
+    images = torch.rand(1, 6, 8, 3)
+    assert torch.equal(upscale(model, images), enlarged(images, 2))
+    assert model.model.calls == [torch.Size((3, 1, 6, 8))]
+
+
+def test_alpha_is_resized_beside_the_colours() -> None:
+    images = torch.rand(1, 16, 16, 4)
+    images[:, :8, :, 3], images[:, 8:, :, 3] = 0, 1
+    result = upscale(NearestModel(), images)
+    assert torch.equal(result[..., :3], enlarged(images, 2)[..., :3])
+    assert result[0, :10, :, 3].max() < 0.05
+    assert result[0, -10:, :, 3].min() > 0.95
+    assert ((result >= 0) & (result <= 1)).all()
+
+
+def test_resizing_is_antialiased() -> None:
+    checkers = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 1.0
+    images = checkers.view(1, 64, 64, 1).expand(1, 64, 64, 3)
+    result = upscale(NearestModel(), images, size=(32, 24))
+    assert result.shape == (1, 32, 24, 3)
+    assert (result[0, 4:-4, 4:-4] - 0.5).abs().max() < 0.05, "a filter without antialiasing would leave a pattern"
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (torch.rand(4, 4, 3), "expected .batch, height, width, channels"),
+        (torch.rand(1, 4, 4, 2), r"\(1, 4, 4, 2\)"),
+        (torch.rand(1, 0, 4, 3), "at least one pixel"),
+        (torch.zeros(1, 4, 4, 3, dtype=torch.uint8), "uint8"),
+    ],
+)
+def test_what_is_no_picture(images: Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        upscale(NearestModel(), images)
+
+
+def test_networks_with_other_channels() -> None:
+    with pytest.raises(ValueError, match="4 channels into 4"):
+        upscale(NearestModel(channels=4), torch.rand(1, 4, 4, 3))
+
+
+def test_held_frames_are_computed_once() -> None:
+    model = NearestModel()
+    a, b = torch.rand(2, 6, 8, 3)
+    images = torch.stack([a, a, b, b, b, a])
+    result = upscale(model, images)
+    assert torch.equal(result, enlarged(images, 2))
+    assert len(model.model.calls) == 3
+    upscale(model, images, reuse_frames=False)
+    assert len(model.model.calls) == 3 + 6
+
+
+def test_progress_rises_to_the_end() -> None:
+    seen: list[float] = []
+    upscale(NearestModel(), torch.rand(3, 60, 60, 3), tile=40, on_tile=lambda done, total: seen.append(done / total))
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert seen[-1] == 1
+    assert any(0 < s < 1 for s in seen)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_cancelling(after: int) -> None:
+    model = NearestModel()
+    asked: list[int] = []
+
+    def is_cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > after
+
+    with pytest.raises(Cancelled):
+        upscale(model, torch.rand(3, 60, 60, 3), tile=40, is_cancelled=is_cancelled)
+    assert len(model.model.calls) <= after
+    assert not model.model.identity._forward_hooks, "nothing is left on the network"
+
+
+def test_the_host_s_own_exception_passes_through() -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def stop() -> bool:
+        raise Interrupt
+
+    with pytest.raises(Interrupt):
+        upscale(NearestModel(), torch.rand(1, 8, 8, 3), is_cancelled=stop)
+
+
+class Tight(NearestModel):
+    """A device on which only tiles up to `limit` pixels fit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.failures = 0
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if image.shape[-1] * image.shape[-2] > self.limit:
+            self.failures += 1
+            raise torch.OutOfMemoryError("out of memory")
+        return super().__call__(image)
+
+
+def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames() -> None:
+    model = Tight(limit=100 * 100)
+    images = torch.rand(3, 200, 220, 3)
+    assert torch.equal(upscale(model, images, budget=10**9), enlarged(images, 2))
+    assert 1 <= model.failures <= 5, "later frames begin with the plan that fitted"
+
+
+def test_out_of_memory_for_good() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        upscale(Tight(limit=10), torch.rand(1, 200, 200, 3))
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    class Broken(NearestModel):
+        def __call__(self, image: Tensor) -> Tensor:
+            raise RuntimeError(f"a bug at {tuple(image.shape)}")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        upscale(Broken(), torch.rand(1, 200, 200, 3))
+
+
+def test_a_small_budget_means_tiles() -> None:
+    model = NearestModel()
+    model.facts = Facts(2, 1, Halo(8, 8, 8), 16, bytes_per_pixel(1000))
+    upscale(model, torch.rand(1, 300, 300, 3), budget=20_000 * 1000 + 600 * 600 * 3 * 4)
+    assert max(shape[-1] * shape[-2] for shape in model.model.calls) <= 20_000
+    assert len(model.model.calls) > 1
+
+
+# Real networks: the picture does not depend on the tiling
+
+
+def _whole_and_tiled(model: UpscaleModel, picture: Tensor, tile: int) -> tuple[Tensor, Tensor]:
+    assert len(plan(*picture.shape[1:3], model.facts, tile=tile)) > 1
+    with torch.inference_mode():
+        whole = model(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return whole, upscale(model, picture, tile=tile)
+
+
+def test_trained_compact_in_tiles_is_exact() -> None:
+    picture = trained.art("demo.png")[:, 90:181, 150:255]
+    for tile in (64, 80):
+        whole, tiled = _whole_and_tiled(load_model(BUNDLED), picture, tile)
+        assert (whole - tiled).abs().max() <= 1e-5, "the receptive field is within the halo"
+
+
+@pytest.mark.slow
+def test_trained_rrdb_in_tiles_is_within_half_a_step(tmp_path: Path) -> None:
+    torch.save(trained.trained_state_dict("realesrgan-x4plus-anime"), tmp_path / "a.pth")
+    picture = trained.art("demo.png")[:, 80:231, 120:277]
+    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=128)
+    assert (whole - tiled).abs().max() <= 0.5 / 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(104, 112), (101, 107)])
+def test_grl_in_tiles_is_within_half_a_step(size: tuple[int, int], tmp_path: Path) -> None:
+    """Random weights, scaled to use the whole range: no trained ones are to be had. Odd sizes pad as the whole does."""
+    _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
+    torch.save(weights, tmp_path / "a.pth")
+    picture = trained.art("demo.png")[:, 80 : 80 + size[0], 120 : 120 + size[1]]
+    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=96)
+    assert whole.std() > 0.1
+    assert (whole - tiled).abs().max() <= 0.5 / 255
+
+
+def test_the_descriptor_s_own_call_agrees_with_the_engine() -> None:
+    model: Any = load_model(BUNDLED)
+    picture = trained.art("demo.png")[:, :33, :47]
+    expected = model(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    assert (upscale(model, picture) - expected).abs().max() <= 1e-5  # another memory format, another summation order

@@ -1,0 +1,306 @@
+"""From files of every known form to the right network; from files of no known form to a useful error."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from apisr_pack.apisr_archs import (
+    CorruptWeights,
+    MissingWeights,
+    UnsafeWeights,
+    UnsupportedWeights,
+    UpscaleModel,
+    facts_of,
+    load_model,
+    zoo,
+)
+from apisr_pack.apisr_archs.checkpoint import read_state_dict, strip_prefixes, unwrap
+from apisr_pack.apisr_archs.registry import registry
+from apisr_pack.tests import reference, trained
+from safetensors.torch import save_file
+from spandrel import MAIN_REGISTRY, ImageModelDescriptor
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+RAW_TRAINING = {"iteration": 5, "optimizer_state_dict": {"state": {}}, "lowest_generator_weight": 0.1, "opt": {"a": 1}}
+
+FORMS: dict[str, Callable[[Weights], Any]] = {
+    "official": lambda w: {"model_state_dict": w},
+    "raw training file": lambda w: {**RAW_TRAINING, "model_state_dict": w},
+    "params_ema": lambda w: {"params_ema": w},
+    "params_ema before params": lambda w: {"params": {k: v + 1 for k, v in w.items()}, "params_ema": w},
+    "params": lambda w: {"params": w},
+    "state_dict": lambda w: {"state_dict": w, "epoch": 3},
+    "flat": lambda w: w,
+    "module.": lambda w: {f"module.{k}": v for k, v in w.items()},
+    "_orig_mod.": lambda w: {"model_state_dict": {f"_orig_mod.{k}": v for k, v in w.items()}},
+    "module._orig_mod.": lambda w: {f"module._orig_mod.{k}": v for k, v in w.items()},
+    "_orig_mod.module.": lambda w: {"params": {f"_orig_mod.module.{k}": v for k, v in w.items()}},
+}
+
+
+def derived(name: str) -> bool:
+    """A buffer that some files have and others lack."""
+    last = name.rsplit(".", 1)[-1]
+    return (
+        name in reference.GRL_BUFFERS
+        or last in ("rpe_biases", "relative_position_index", "num_batches_tracked")
+        or (last.startswith("attn_mask_"))
+    )
+
+
+def without_derived(weights: Weights) -> Weights:
+    return {key: value for key, value in weights.items() if not derived(key)}
+
+
+def save(weights: Any, path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file({key: value.contiguous().clone() for key, value in weights.items()}, path)
+    else:
+        torch.save(weights, path)
+    return path
+
+
+DAT = "4x_APISR_DAT_GAN_generator"
+ZOO_ROWS = [pytest.param(name, marks=pytest.mark.slow) if name == DAT else name for name in reference.ZOO]
+"""DAT's files are large."""
+
+
+@pytest.fixture(scope="module", params=ZOO_ROWS)
+def zoo_row(request: pytest.FixtureRequest) -> tuple[str, Weights, Tensor, Tensor]:
+    """Name, weights in the official format, an image and the reference's output for it."""
+    theirs, weights = reference.ZOO[request.param]()
+    image = torch.rand(1, 3, 16, 24)
+    with torch.inference_mode():
+        return request.param, weights, image, theirs(image).clamp(0, 1)
+
+
+def check(model: UpscaleModel, row: tuple[str, Weights, Tensor, Tensor]) -> None:
+    name, _, image, expected = row
+    assert isinstance(model, ImageModelDescriptor)
+    known = zoo.find(f"{name}.pth")
+    assert sum(p.numel() for p in model.model.parameters()) == known.parameters
+    assert model.scale == known.scale == model.facts.scale
+    assert model.architecture.name == known.architecture
+    assert (model(image) - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_wrapper_and_prefix(zoo_row: Any, form: str, tmp_path: Path) -> None:
+    path = save(FORMS[form](zoo_row[1]), tmp_path / "renamed by the user.pth")
+    check(load_model(path), zoo_row)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("buffers", [True, False])
+def test_with_and_without_derived_buffers(zoo_row: Any, suffix: str, buffers: bool, tmp_path: Path) -> None:
+    weights = zoo_row[1] if buffers else without_derived(zoo_row[1])
+    check(load_model(save(weights, tmp_path / f"a{suffix}")), zoo_row)
+
+
+def test_format_is_told_by_content_not_by_name(zoo_row: Any, tmp_path: Path) -> None:
+    safetensors = save(without_derived(zoo_row[1]), tmp_path / "a.safetensors")
+    check(load_model(safetensors.rename(tmp_path / "a.pth")), zoo_row)
+
+
+def test_old_torch_format_and_half_weights(tmp_path: Path) -> None:
+    theirs, weights = reference.ZOO["realesr-animevideov3"]()
+    half = {key: value.half() for key, value in weights.items()}
+    torch.save(half, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    image = torch.rand(1, 3, 9, 9)
+    with torch.inference_mode():
+        assert (load_model(tmp_path / "old.pth")(image) - theirs(image).clamp(0, 1)).abs().max() < 0.01
+
+
+def test_loaded_weights_do_not_depend_on_the_file_any_more(tmp_path: Path) -> None:
+    _, weights = reference.ZOO["realesr-animevideov3"]()
+    path = save(weights, tmp_path / "a.pth")
+    model = load_model(path)
+    before = model.model.body[0].weight.clone()
+    path.write_bytes(b"\0" * path.stat().st_size)
+    assert torch.equal(model.model.body[0].weight, before)
+
+
+def test_spandrel_loads_the_rest(tmp_path: Path) -> None:
+    """An old-style ESRGAN is none of our networks; spandrel knows it. Its facts come from its tags."""
+    theirs = MAIN_REGISTRY.load(reference.rrdb_state_dict(blocks=2, in_channels=12))
+    path = save(dict(theirs.model.state_dict()), tmp_path / "old_names.pth")
+    model = load_model(path, "fp16")
+    assert isinstance(model, UpscaleModel)
+    assert model.architecture.id == "ESRGAN"
+    assert model.facts == load_model(save(reference.rrdb_state_dict(2, 12), tmp_path / "new_names.pth")).facts
+    image = torch.rand(1, 3, 12, 20)  # core nodes call with fp32, whatever the weights are
+    assert model(image).dtype == torch.float32
+    assert (model(image) - theirs(image)).abs().max() < 0.02
+
+
+def test_spandrel_s_registry_is_left_alone() -> None:
+    before = [support.architecture.id for support in MAIN_REGISTRY]
+    assert registry().get("APISR-GRL") is not None
+    assert [support.architecture.id for support in MAIN_REGISTRY] == before
+
+
+def test_another_grl_is_not_taken_for_apisr_s() -> None:
+    """Larger windows, told by the buffers: spandrel's business."""
+    weights = reference.official_state_dict(reference.grl(window_size=16, stripe_size=[16, 32]))
+    assert registry().load(weights).architecture.id == "GRL"
+
+
+def test_precision_and_plain_calls() -> None:
+    path = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
+    image = torch.rand(2, 3, 8, 8)
+    expected = load_model(path)(image)
+    for precision, tolerance in (("fp16", 0.01), ("bf16", 0.05)):
+        model = load_model(path, precision)
+        assert model(image).dtype == torch.float32
+        assert (model(image) - expected).abs().max() < tolerance
+        assert (model.float()(image) - expected).abs().max() < tolerance
+    with pytest.raises(ValueError, match="fp8"):
+        load_model(path, "fp8")
+
+
+def test_facts_of_a_stranger() -> None:
+    class Stranger:
+        scale = 3
+
+    facts = facts_of(Stranger())
+    assert facts.scale == 3
+    assert facts.tiling
+    assert facts.alignment % 8 == 0
+
+
+# Files that are no models
+
+
+class _RunsCode:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def _lora() -> Weights:
+    return {"lora_unet_down_blocks_0.lora_up.weight": torch.zeros(4, 4)}
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(MissingWeights, match=r"no model file .*nowhere\.pth"):
+        load_model(tmp_path / "nowhere.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><html>Not Found</html>", "web page"),
+        (b"<html><body>login</body></html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n", "Git-LFS pointer"),
+        (b"hello, I am a text file", "not a model file|no model file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a model file|no model file"),
+        (bytes(1000), "no model file|not a model file"),
+        (b"\x10\0\0\0\0\0\0\0{broken", "damaged or cut short"),
+    ],
+)
+def test_impostors_are_named(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "4x_APISR_GRL_GAN_generator.pth"
+    path.write_bytes(content)
+    with pytest.raises(CorruptWeights, match=words) as caught:
+        load_model(path)
+    message = str(caught.value)
+    assert str(path) in message
+    known = zoo.find(path.name)
+    assert known.sha256 in message
+    assert known.urls[0] in message
+    assert f"{len(content):,} bytes" in message
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("keep", [0.001, 0.3, 0.99])
+def test_truncated_files(suffix: str, keep: float, tmp_path: Path) -> None:
+    path = save(reference.rrdb_state_dict(blocks=1), tmp_path / f"a{suffix}")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(CorruptWeights, match=r"damaged|cut short|no model file"):
+        load_model(path)
+
+
+def test_no_tensors(tmp_path: Path) -> None:
+    with pytest.raises(CorruptWeights, match="no tensors"):
+        load_model(save({"epoch": 1, "note": "hi"}, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_code_in_a_pickle_does_not_run(new_format: bool, tmp_path: Path) -> None:
+    marker, path = tmp_path / "ran", tmp_path / "a.pth"
+    torch.save({"params": _RunsCode(marker)}, path, _use_new_zipfile_serialization=new_format)
+    with pytest.raises(UnsafeWeights, match="can run any code"):
+        load_model(path)
+    assert not marker.exists()
+
+
+def test_code_in_a_bare_pickle_does_not_run(tmp_path: Path) -> None:
+    marker, path = tmp_path / "ran", tmp_path / "a.pth"
+    path.write_bytes(pickle.dumps(_RunsCode(marker)))
+    with pytest.raises((UnsafeWeights, CorruptWeights)):
+        load_model(path)
+    assert not marker.exists()
+
+
+def test_torchscript_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    assert any(name.endswith("constants.pkl") for name in zipfile.ZipFile(path).namelist())
+    with pytest.raises(UnsafeWeights, match="TorchScript"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (_lora(), "looks like a LoRA.*models/loras"),
+        ({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4)}, "models/checkpoints"),
+        ({"some.weight": torch.zeros(4), "other.bias": torch.zeros(4)}, "2 tensors .*fit none"),
+    ],
+)
+def test_other_weights_are_refused(weights: Weights, words: str, tmp_path: Path) -> None:
+    path = save(weights, tmp_path / "4x_APISR_GRL_GAN_generator.safetensors")
+    with pytest.raises(UnsupportedWeights, match=words) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_almost_right_weights_are_refused(tmp_path: Path) -> None:
+    _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
+    del weights["norm_end.bias"]
+    with pytest.raises(UnsupportedWeights, match=r"norm_end\.bias|fit none"):
+        load_model(save(weights, tmp_path / "a.pth"))
+
+
+def test_fp16_where_it_cannot_be(tmp_path: Path) -> None:
+    weights = reference.official_state_dict(reference.grl(window_size=16, stripe_size=[16, 32]))
+    with pytest.raises(UnsupportedWeights, match="cannot run in fp16"):
+        load_model(save(weights, tmp_path / "a.pth"), "fp16")
+
+
+def test_unwrap_and_strip() -> None:
+    tensor = torch.zeros(1)
+    assert unwrap({"state_dict": {"params": {"a": tensor}}}) == {"a": tensor}
+    assert unwrap({"a": tensor, "epoch": 3}) == {"a": tensor}
+    assert unwrap([tensor]) == {}
+    assert list(strip_prefixes({"module._orig_mod.module.a": tensor})) == ["a"]
+    assert set(strip_prefixes({"module.a": tensor, "b": tensor})) == {"module.a", "b"}
+    assert strip_prefixes({}) == {}
+
+
+def test_tensors_only(tmp_path: Path) -> None:
+    path = save({"model_state_dict": {"a": torch.zeros(1), "n": 3}}, tmp_path / "a.pth")
+    assert set(read_state_dict(path)) == {"a"}
