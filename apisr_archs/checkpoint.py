@@ -5,6 +5,7 @@ names that the network's authors gave them.
 """
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,15 +95,18 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
     if is_zip:
         _refuse_bad_archive(path)
     try:
-        # mapped: of a DAT file only the half that is not derived buffers is ever read
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch asks to be told about bare pickles
+            # mapped: of a DAT file only the half that is not derived buffers is ever read
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
-        if "Weights only load failed" not in str(error) or not _is_pickle(head, is_zip):
+        if not _is_pickle(head, is_zip):
             raise CorruptWeights(f"{path} is not a model file. {_advice(path)}") from error
+        # "from None": torch's own text advises to load such a file unsafely
         raise UnsafeWeights(
-            f"{path} was not loaded: it is a pickle that asks for more than weights, and such a file can run any code "
-            f"on this machine. Get the model as .safetensors, or from its author's page. {_advice(path)}"
-        ) from error
+            f"{path} was not loaded: it is a pickle with more than weights in it, and such a file can run any code on "
+            "this machine. Get the model as .safetensors, or from its author's page."
+        ) from None
     except (RuntimeError, EOFError, KeyError, ValueError, IndexError, AttributeError, UnicodeDecodeError) as error:
         # everything that torch.load is known to throw at bytes that are no whole checkpoint
         raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error

@@ -53,7 +53,7 @@ def facts(config: CompactConfig) -> Facts:
         alignment=1,
         halo=Halo(exact=exact, normal=exact, fast=exact // 2),
         feather=16,
-        bytes_per_pixel=bytes_per_pixel(4 * (3 * config.features + 4 * config.channels * config.scale**2)),
+        bytes_per_pixel=bytes_per_pixel(max(14 * config.features, 20 * config.channels * config.scale**2)),
     )
 
 

@@ -115,7 +115,7 @@ def facts(config: DATConfig) -> Facts:
         alignment=max(config.split),
         halo=Halo(exact=32, normal=32, fast=32),
         feather=64,
-        bytes_per_pixel=bytes_per_pixel(80 * config.dim),
+        bytes_per_pixel=bytes_per_pixel(70 * config.dim),
         global_statistics=True,
     )
 

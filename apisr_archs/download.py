@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 from .errors import DownloadFailed
-from .zoo import ZooModel, how_to_get, missing_message
+from .zoo import ZooModel, how_to_get
 
 TIMEOUT_S = (10.0, 30.0)
 """Seconds to wait for a connection, and for the next byte."""
@@ -75,8 +75,7 @@ def download(
     try:
         if _is_there(model, target):
             return target
-        if _is_offline():
-            raise DownloadFailed(f"APISR_OFFLINE is set: no download.\n{missing_message(model, folder)}")
+        refuse_offline(model, folder)
         with _part_file(model, folder) as part:
             _check_space(model, folder)
             _fetch_from_any(_Job(model, part, tick, timeout))
@@ -92,8 +91,13 @@ def download(
         ) from error
 
 
-def _is_offline() -> bool:
-    return os.environ.get("APISR_OFFLINE", "").strip().lower() in {"1", "true", "yes"}
+def refuse_offline(model: ZooModel, folder: Path) -> None:
+    """Raises DownloadFailed, which says how to get the file, if the environment forbids connections."""
+    if os.environ.get("APISR_OFFLINE", "").strip().lower() in {"1", "true", "yes"}:
+        raise DownloadFailed(
+            f"The model file {model.file} is not in {folder}, and APISR_OFFLINE forbids to download it.\n"
+            f"Start ComfyUI without APISR_OFFLINE, or get it by hand.\n{how_to_get(model, folder)}"
+        )
 
 
 def _is_there(model: ZooModel, target: Path) -> bool:

@@ -29,7 +29,10 @@ class Facts:
     feather: int
     """Width of the blend across a seam, in output pixels."""
     bytes_per_pixel: Mapping[torch.dtype, int]
-    """Peak activation memory per input pixel, for the dtypes fp32, fp16 and bf16."""
+    """Peak activation memory per input pixel, for the dtypes fp32, fp16 and bf16.
+
+    Ours: the CPU allocator's peak under torch's profiler, the same per pixel at 64x64 and 128x128, and 8 % on top.
+    """
     global_statistics: bool = False
     """Whether each output pixel depends on all input pixels, so that no halo makes tiles exact."""
     tiling: bool = True

@@ -70,7 +70,7 @@ def facts(config: GRLConfig) -> Facts:
         alignment=WINDOW[0],
         halo=Halo(exact=32, normal=24, fast=16),
         feather=16,
-        bytes_per_pixel=bytes_per_pixel(13312),
+        bytes_per_pixel=bytes_per_pixel(10600),
     )
 
 

@@ -54,15 +54,15 @@ def _recognise(path: Path) -> ImageModelDescriptor[nn.Module]:
     weights = read_state_dict(path)
     try:
         descriptor: ModelDescriptor = registry().load(weights)
-    except UnsupportedModelError as error:
-        raise UnsupportedWeights(_unknown_message(path, weights)) from error
+    except UnsupportedModelError:
+        raise UnsupportedWeights(_unknown_message(path, weights)) from None  # spandrel's error says nothing
     except (RuntimeError, KeyError, ValueError, IndexError, AssertionError) as error:
         # a registry entry took the weights for its own, and they did not fit
         raise UnsupportedWeights(f"{_unknown_message(path, weights)} ({type(error).__name__}: {error})") from error
     if not isinstance(descriptor, ImageModelDescriptor):
         raise UnsupportedWeights(
-            f"{path} is {descriptor.architecture.name}, which needs a mask beside the image. "
-            "Only networks that turn one image into another can upscale."
+            f"{path} is {descriptor.architecture.name}, which does not turn one image into another: it needs more than "
+            "an image. Choose an upscale model."
         )
     return descriptor
 
@@ -91,10 +91,10 @@ def _unknown_message(path: Path, weights: StateDict) -> str:
     looks_like = _looks_like(weights)
     if looks_like:
         kind, folder = looks_like
-        return f"{path} is no upscale model: it looks like {kind}, which belongs into the folder models/{folder}."
+        return f"{path} is no upscale model: it looks like {kind}, which belongs in the folder models/{folder}."
     some = ", ".join(sorted(weights)[:3])
     return (
-        f"{path} is no upscale model that we know: its {len(weights)} tensors ({some}, ...) fit none of APISR's "
+        f"{path} is no upscale model that we know: its {len(weights)} weights ({some}, ...) fit none of APISR's "
         "networks (GRL, RRDB, DAT, Compact) and none that spandrel knows. Choose another file."
     )
 

@@ -1,6 +1,6 @@
 """From what the user asks for to an output size in pixels."""
 
-from math import sqrt
+from math import floor, sqrt
 
 RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapixels")
 """What `amount` counts: nothing, times the input, pixels, pixels, and units of 1024 x 1024 pixels."""
@@ -39,5 +39,5 @@ def target_size(
 
 
 def _rounded(length: float, multiple: int) -> int:
-    """The nearest multiple, at least one."""
-    return max(1, round(length / multiple)) * multiple
+    """The nearest multiple, the larger of two equally near, at least one."""
+    return max(1, floor(length / multiple + 0.5)) * multiple

@@ -5,6 +5,7 @@ from pathlib import Path
 import folder_paths
 
 from ..apisr_archs import MissingWeights, zoo
+from ..apisr_archs.download import refuse_offline
 
 FOLDER = "upscale_models"
 BUNDLED = "realesr-animevideov3 (bundled)"
@@ -38,25 +39,26 @@ def download_folder() -> Path:
     return Path(folder_paths.get_folder_paths(FOLDER)[0])
 
 
-def missing_message(name: str) -> str:
-    """What to say, and what to do, about an entry that has no file here."""
-    known = zoo.find(name)
-    if known:
-        return zoo.missing_message(known, download_folder())
-    folders = " or ".join(folder_paths.get_folder_paths(FOLDER))
-    return f"There is no model {name!r} in {folders}. Put the file there and press R, or choose another model."
-
-
-def require(name: str) -> Path:
-    """The file behind an entry.
+def locate(name: str, download: bool) -> Path | zoo.ZooModel:
+    """The file behind an entry, or the zoo model that must be downloaded first.
 
     Raises:
-        MissingWeights: it is not on this machine.
+        MissingWeights: it is not on this machine, and is not to be downloaded.
+        DownloadFailed: it cannot be: the environment forbids connections.
     """
     path = find(name)
-    if path is None or not path.is_file():
-        raise MissingWeights(missing_message(name))
-    return path
+    if path is not None and path.is_file():
+        return path
+    known = zoo.find(name)
+    if known is None:
+        folders = " or ".join(folder_paths.get_folder_paths(FOLDER))
+        raise MissingWeights(
+            f"There is no model {name!r} in {folders}. Put the file there and press R, or choose another model."
+        )
+    if not download:
+        raise MissingWeights(zoo.missing_message(known, download_folder()))
+    refuse_offline(known, download_folder())
+    return known
 
 
 def _listed_as(file: str, there: list[str]) -> str | None:

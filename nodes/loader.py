@@ -1,12 +1,14 @@
 """Load APISR Model: an entry of the model list -> UPSCALE_MODEL."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..apisr_archs import load_model, zoo
+from ..apisr_archs import load_model
 from ..apisr_archs.download import download as download_weights
+from ..apisr_archs.zoo import ZooModel
 from . import catalogue, host
 
 log = logging.getLogger(__name__)
@@ -28,15 +30,15 @@ class APISRModelLoader(io.ComfyNode):
                     "model_name",
                     options=catalogue.names(),
                     default=catalogue.BUNDLED,
-                    tooltip="The model. The bundled one works at once and is the fastest. APISR models give the best "
-                    "pictures and are downloaded on first use; your own upscale models are listed below them.",
+                    tooltip="The model. The bundled one works at once. The APISR models are downloaded on first use. "
+                    "Your own upscale models are listed below them.",
                 ),
                 io.Combo.Input(
                     "precision",
                     options=list(PRECISIONS),
                     default="auto",
-                    tooltip="auto: fp16 on GPUs that are good at it, else fp32. fp16 halves the memory and differs by "
-                    "less than one step of 255. bf16 is less exact than fp16.",
+                    tooltip="auto: fp16 on GPUs that are good at it, else fp32. fp16 needs half the memory. "
+                    "bf16 is less exact than fp16.",
                 ),
                 io.Boolean.Input(
                     "download",
@@ -59,11 +61,16 @@ class APISRModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str | None = None, device: str | None = None) -> bool | str:
-        """Judges both lists itself: workflows come from machines with other files and other GPUs."""
-        if model_name is None or zoo.find(model_name) or catalogue.find(model_name):
-            return True
-        return catalogue.missing_message(model_name)
+    def validate_inputs(cls, model_name: str | None = None, download: bool = True, device: str | None = None) -> bool:
+        """Judges the lists itself, since workflows come from machines with other files and other GPUs.
+
+        Raises:
+            MissingWeights, DownloadFailed: before anything runs, not after minutes of sampling. (A returned text would
+                be shown once for each argument above.)
+        """
+        if model_name is not None:  # else it comes through a link
+            catalogue.locate(model_name, download)
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str, **_: Any) -> tuple[str, int, int] | str:
@@ -76,16 +83,8 @@ class APISRModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name: str, precision: str, download: bool, device: str) -> io.NodeOutput:
-        known = zoo.find(model_name)
-        if known and download and catalogue.find(model_name) is None:
-            path = download_weights(
-                known,
-                catalogue.download_folder(),
-                on_progress=host.progress(),
-                is_cancelled=host.stop_if_interrupted,
-            )
-        else:
-            path = catalogue.require(model_name)
+        found = catalogue.locate(model_name, download)
+        path = found if isinstance(found, Path) else _download(found)
         where = host.pick_device(device)
         # the dtype is settled before the memory manager takes over: it keeps the size and copies of the weights
         model = load_model(path, "fp32" if precision == "auto" else precision)
@@ -94,3 +93,9 @@ class APISRModelLoader(io.ComfyNode):
         host.hand_over(model, where)
         log.info("%s: %s %dx, %s, on %s", path.name, model.architecture.name, model.scale, model.dtype, where)
         return io.NodeOutput(model)
+
+
+def _download(known: ZooModel) -> Path:
+    return download_weights(
+        known, catalogue.download_folder(), on_progress=host.progress(), is_cancelled=host.stop_if_interrupted
+    )

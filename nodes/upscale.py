@@ -39,7 +39,7 @@ class APISRUpscale(io.ComfyNode):
                     max=16384.0,
                     step=0.05,
                     tooltip="factor: times the input, like 1.5. longer side, shorter side: pixels, like 2048. "
-                    "megapixels: millions of pixels, like 4.",
+                    "megapixels: 1024 x 1024 pixels each, like 4. model scale: not used.",
                 ),
                 io.Int.Input(
                     "multiple_of",

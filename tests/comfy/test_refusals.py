@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ BAD_FILES: dict[str, tuple[Callable[[], bytes], str, tuple[str, ...]]] = {
     "lama.pth": (lama_bytes, "UnsupportedWeights", ("LaMa", "mask", "one image into another")),
     "page.pth": (lambda: PAGE, "CorruptWeights", ("web page", "Download it again")),
     "pointer.pth": (lambda: POINTER, "CorruptWeights", ("Git-LFS pointer", "Download it again")),
-    "empty.pth": (lambda: b"", "CorruptWeights", ("empty", "Download it again")),
+    "empty.pth": (lambda: b"", "CorruptWeights", ("is empty", "Download it again")),
     "cut.pth": (lambda: compact_bytes()[:-20_000], "CorruptWeights", ("cut short", "Download it again")),
     "cut.safetensors": (lambda: save(LORA)[:-8], "CorruptWeights", ("cut short", "Download it again")),
 }
@@ -90,7 +91,7 @@ def picture_of(seed: int) -> np.ndarray:
 def lives_on(comfy: ComfyServer) -> Iterator[None]:
     """After the test the server still works: a picture that it has never seen comes out upscaled."""
     yield
-    fresh = wf.send(comfy, picture_of(int.from_bytes(os.urandom(4))), "fresh.png")
+    fresh = wf.send(comfy, picture_of(secrets.randbelow(2**32)), "fresh.png")
     assert wf.run(comfy, wf.ours(wf.BUNDLED, fresh)).shape == (64, 64, 3)
 
 
@@ -134,9 +135,9 @@ def test_missing_file_is_refused_before_the_run(comfy: ComfyServer) -> None:
         comfy.run(prompt)
     errors = caught.value.details["node_errors"]
     assert list(errors) == ["model"]
-    for error in errors["model"]["errors"]:
-        for word in ("'gone.pth'", str(comfy.models_dir), "Put the file there", "press R"):
-            assert word in error["details"]
+    assert len(errors["model"]["errors"]) == 1
+    for word in ("'gone.pth'", str(comfy.models_dir), "Put the file there", "press R"):
+        assert word in errors["model"]["errors"][0]["details"]
 
 
 @pytest.mark.usefixtures("lives_on")

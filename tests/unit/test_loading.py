@@ -268,7 +268,7 @@ def test_torchscript_is_not_run(tmp_path: Path) -> None:
     [
         (_lora(), "looks like a LoRA.*models/loras"),
         ({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4)}, "models/checkpoints"),
-        ({"some.weight": torch.zeros(4), "other.bias": torch.zeros(4)}, "2 tensors .*fit none"),
+        ({"some.weight": torch.zeros(4), "other.bias": torch.zeros(4)}, "2 weights .*fit none"),
     ],
 )
 def test_other_weights_are_refused(weights: Weights, words: str, tmp_path: Path) -> None:
