@@ -104,7 +104,7 @@ def test_grey_picture_is_treated_as_colours(comfy: ComfyServer) -> None:
 
 def test_result_has_the_size_asked_for(comfy: ComfyServer) -> None:
     picture = wf.crop(100, 150)
-    # 150 and 225 to the nearest multiples of 8
+    # 150 and 225 go to the nearest multiples of 8; 200.67 and 301 to those of 2, half-way up
     by_factor = upscaled(comfy, picture, "size.png", resize_to="factor", amount=1.5, multiple_of=8)
     assert by_factor.shape == (152, 224, 3)
     by_side = upscaled(comfy, picture, "size.png", resize_to="longer side", amount=301, multiple_of=2)
@@ -112,7 +112,7 @@ def test_result_has_the_size_asked_for(comfy: ComfyServer) -> None:
 
     natural = upscaled(comfy, picture, "size.png")
     assert wf.steps_apart(by_factor, bicubic(natural, 152, 224)) <= 2
-    assert wf.steps_apart(by_side, bicubic(natural, 200, 300)) <= 2
+    assert wf.steps_apart(by_side, bicubic(natural, 200, 302)) <= 2
 
 
 def test_tiles_leave_no_trace(comfy: ComfyServer) -> None:

@@ -63,7 +63,7 @@ BAD_FILES: dict[str, tuple[Callable[[], bytes], str, tuple[str, ...]]] = {
         "UnsupportedWeights",
         ("no upscale model", "something.weight", "Choose another file"),
     ),
-    "lama.pth": (lama_bytes, "UnsupportedWeights", ("LaMa", "mask", "one image into another")),
+    "lama.pth": (lama_bytes, "UnsupportedWeights", ("LaMa", "more than an image", "one image into another")),
     "page.pth": (lambda: PAGE, "CorruptWeights", ("web page", "Download it again")),
     "pointer.pth": (lambda: POINTER, "CorruptWeights", ("Git-LFS pointer", "Download it again")),
     "empty.pth": (lambda: b"", "CorruptWeights", ("is empty", "Download it again")),
