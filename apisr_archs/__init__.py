@@ -15,11 +15,12 @@ from .errors import (
     CorruptWeights,
     DownloadFailed,
     MissingWeights,
+    NotEnoughMemory,
     UnsafeWeights,
     UnsupportedWeights,
 )
 from .facts import Facts, Halo
-from .foreign import facts_of
+from .foreign import facts_of, is_misread_grl
 from .load import load_model
 from .model import UpscaleModel
 
@@ -30,9 +31,11 @@ __all__ = [
     "Facts",
     "Halo",
     "MissingWeights",
+    "NotEnoughMemory",
     "UnsafeWeights",
     "UnsupportedWeights",
     "UpscaleModel",
     "facts_of",
+    "is_misread_grl",
     "load_model",
 ]

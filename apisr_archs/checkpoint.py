@@ -23,6 +23,10 @@ StateDict = dict[str, Tensor]
 
 WRAPPERS = ("model_state_dict", "params_ema", "params-ema", "params", "state_dict", "model", "net")
 """Keys under which training code keeps the weights, the better choice first (EMA weights before raw ones)."""
+SIGNS_OF_CODE = ("Unsupported global", "unsupported GLOBAL", "reduce", "Unsupported class", "Unsupported operand")
+"""Parts of what torch says of a pickle that asks for more than `weights_only` allows."""
+MAX_DEPTH = 8
+"""Wrappers within wrappers; more is a file that contains itself."""
 PREFIXES = ("module.", "_orig_mod.")
 """What DistributedDataParallel and torch.compile put before every name."""
 
@@ -51,8 +55,10 @@ def read_state_dict(path: str | Path) -> StateDict:
 
 
 def unwrap(content: Any) -> StateDict:
-    """The tensors of a state dict, however deep training code has wrapped it. Empty if there are none."""
-    while isinstance(content, Mapping):
+    """The tensors of a state dict, wrapped by training code or not. Empty if there are none."""
+    for _ in range(MAX_DEPTH):
+        if not isinstance(content, Mapping):
+            break
         inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner and len(content) == 1:
             inner = [value for value in content.values() if isinstance(value, Mapping)]
@@ -100,15 +106,14 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
             # mapped: of a DAT file only the half that is not derived buffers is ever read
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
-        if not _is_pickle(head, is_zip):
-            raise CorruptWeights(f"{path} is not a model file. {_advice(path)}") from error
-        # "from None": torch's own text advises to load such a file unsafely
-        raise UnsafeWeights(
-            f"{path} was not loaded: it is a pickle with more than weights in it, and such a file can run any code on "
-            "this machine. Get the model as .safetensors, or from its author's page."
-        ) from None
-    except (RuntimeError, EOFError, KeyError, ValueError, IndexError, AttributeError, UnicodeDecodeError) as error:
-        # everything that torch.load is known to throw at bytes that are no whole checkpoint
+        if any(sign in str(error) for sign in SIGNS_OF_CODE):
+            # "from None": torch's own text advises to load such a file unsafely
+            raise UnsafeWeights(
+                f"{path} was not loaded: it is a pickle with more than weights in it, and such a file can run any code "
+                "on this machine. Get the model as .safetensors, or from its author's page."
+            ) from None
+        raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error
+    except Exception as error:  # torch.load throws nearly anything at bytes that are no whole checkpoint
         raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error
 
 
@@ -122,11 +127,6 @@ def _refuse_bad_archive(path: Path) -> None:
         raise UnsafeWeights(
             f"{path} is a TorchScript program, not weights; it was not run. Get the model as .safetensors or .pth."
         )
-
-
-def _is_pickle(head: bytes, is_zip: bool) -> bool:
-    """Whether the file starts as a pickle does: protocol 2 or later, as torch.save and pickle.dump write it."""
-    return is_zip or (head[:1] == b"\x80" and 2 <= head[1] <= 5)
 
 
 def _advice(path: Path) -> str:

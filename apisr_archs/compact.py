@@ -25,7 +25,7 @@ class CompactConfig:
 
 def read_config(weights: Mapping[str, Tensor]) -> CompactConfig | None:
     """The config that these weights look like, or None. Only keys and shapes are read."""
-    last = max((int(key.split(".")[1]) for key in weights if _is_body_weight(key)), default=0)
+    last = sum(map(_is_body_weight, weights)) - 1  # convolutions and PReLUs in turn, each with a weight
     if last < 4 or "body.0.weight" not in weights or f"body.{last}.weight" not in weights:
         return None
     first_shape, last_shape = weights["body.0.weight"].shape, weights[f"body.{last}.weight"].shape

@@ -80,9 +80,11 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _read_split(weights: Mapping[str, Tensor], dim: int, hidden: int) -> Window:
-    corner = weights.get("layers.0.blocks.0.attn.attns.0.rpe_biases")
-    if corner is not None and corner.ndim == 2 and corner.shape[0] > 0:
-        height, width = (int(v) + 1 for v in corner[-1].tolist())
+    positions = weights.get("layers.0.blocks.0.attn.attns.0.rpe_biases")  # ((2h-1) * (2w-1), 2), the last is (h-1, w-1)
+    if positions is not None:
+        height, width = (int(v) + 1 for v in positions[-1].tolist())
+        if tuple(positions.shape) != ((2 * height - 1) * (2 * width - 1), 2):
+            raise ValueError(f"rpe_biases of shape {tuple(positions.shape)} do not belong to windows {height}x{width}.")
         return height, width
     # Without the buffer DAT-small and DAT-2 look alike; APISR's is DAT-small. The others have wide windows.
     return (8, 16) if (dim, hidden) == (180, 360) else (8, 32)
@@ -255,7 +257,8 @@ class ChannelAttention(Interaction):
         The norm of k divides the small product, not the large tensor; normalised q keeps that product within fp16.
         """
         k_norm = torch.linalg.vector_norm(k, dim=-2, dtype=torch.float32).clamp_min(1e-12)  # (B, heads, d)
-        q_norm = torch.linalg.vector_norm(q, dim=-2, dtype=torch.float32).clamp_min(1e-12)
+        smallest = 1e-4 if q.dtype == torch.float16 else 1e-12  # its reciprocal must be finite
+        q_norm = torch.linalg.vector_norm(q, dim=-2, dtype=torch.float32).clamp_min(smallest)
         q = q * q_norm.reciprocal().unsqueeze(-2).to(q.dtype)
         gram = (q.transpose(-2, -1) @ k).float()
         return gram / k_norm.unsqueeze(-2) * self.temperature

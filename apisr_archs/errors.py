@@ -35,6 +35,12 @@ class UnsupportedWeights(ApisrError):
     __module__ = "apisr"
 
 
+class NotEnoughMemory(ApisrError):
+    """The result would not fit into memory; nothing was computed."""
+
+    __module__ = "apisr"
+
+
 class DownloadFailed(ApisrError):
     """A download did not end with the verified file in place."""
 

@@ -1,6 +1,7 @@
 """Facts about models that come from elsewhere: other loaders' UPSCALE_MODELs and spandrel's own architectures."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from spandrel import ImageModelDescriptor, ModelTiling
@@ -10,8 +11,8 @@ from .facts import Facts, Halo, bytes_per_pixel
 
 UNKNOWN_ALIGNMENT = 32
 """Multiple of every window size in use but the rarest (8, 16 and 32)."""
-UNKNOWN_BYTES_PER_PIXEL = 8192
-"""fp32, times the scale: twice what core ComfyUI assumes; the networks with the widest attention need it."""
+UNKNOWN_BYTES_PER_PIXEL = 4608
+"""fp32, times the scale: what core ComfyUI's upscale node assumes for every model."""
 
 
 def facts_of(model: Any) -> Facts:
@@ -21,8 +22,7 @@ def facts_of(model: Any) -> Facts:
         return own
     architecture = getattr(getattr(model, "architecture", None), "id", "")
     if architecture == "ESRGAN":
-        unshuffle = getattr(model.model, "shuffle_factor", None) or 1
-        return rrdb.facts(rrdb.RRDBConfig(_tag(model, "nb", 23), unshuffle, _tag(model, "nf", 64)))
+        return _esrgan(model)
     if architecture == "Compact":
         return compact.facts(compact.CompactConfig(model.scale, _tag(model, "nf", 64), _tag(model, "nc", 16)))
     if architecture == "DAT":
@@ -30,6 +30,22 @@ def facts_of(model: Any) -> Facts:
         config = dat.DATConfig(depths=(), heads=(), dim=_tag(model, "dim", 180), split=(8, 32), scale=model.scale)
         return dat.facts(config)
     return _unknown(model)
+
+
+def _esrgan(model: ImageModelDescriptor[Any]) -> Facts:
+    """RRDBs of other scales and under older names. Their memory goes with the pixels of the upsampled features."""
+    unshuffle = getattr(model.model, "shuffle_factor", None) or 1
+    ours = rrdb.facts(rrdb.RRDBConfig(_tag(model, "nb", 23), unshuffle, _tag(model, "nf", 64)))
+    upsampled = max((model.scale * unshuffle / 4) ** 2, 0.25)  # the trunk alone takes a quarter
+    return replace(
+        ours, scale=model.scale, bytes_per_pixel={k: int(v * upsampled) for k, v in ours.bytes_per_pixel.items()}
+    )
+
+
+def is_misread_grl(model: Any) -> bool:
+    """Whether this is APISR's GRL in spandrel's reading, which shifts the stripes; its authors' code does not."""
+    tags = set(getattr(model, "tags", ()))
+    return getattr(getattr(model, "architecture", None), "id", "") == "GRL" and {"w8df2", "s8x8"} <= tags
 
 
 def _tag(model: ImageModelDescriptor[Any], unit: str, default: int) -> int:

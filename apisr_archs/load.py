@@ -41,7 +41,9 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
     """
     if precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}.")
-    descriptor = _recognise(Path(path))
+    # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
+    with torch.inference_mode(False), torch.no_grad():
+        descriptor = _recognise(Path(path))
     dtype = DTYPES[precision]
     supported = {torch.float16: descriptor.supports_half, torch.bfloat16: descriptor.supports_bfloat16}
     if not supported.get(dtype, True):
@@ -70,7 +72,7 @@ def _recognise(path: Path) -> ImageModelDescriptor[nn.Module]:
 def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
     """spandrel's own descriptor, as one that casts by itself and knows its facts."""
     return UpscaleModel(
-        descriptor.model,
+        descriptor.model.requires_grad_(False),
         descriptor.model.state_dict(),
         architecture=descriptor.architecture,
         purpose=descriptor.purpose,
@@ -82,7 +84,7 @@ def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
         output_channels=descriptor.output_channels,
         size_requirements=descriptor.size_requirements,
         tiling=descriptor.tiling,
-        call_fn=lambda _, image: descriptor(image),
+        call_fn=descriptor._call_fn,  # not the descriptor itself: a copy of the model must run the copy's network
         facts=facts_of(descriptor),
     )
 

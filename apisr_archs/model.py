@@ -1,27 +1,56 @@
 """The UPSCALE_MODEL that this pack hands out: a spandrel descriptor that casts by itself and knows its facts."""
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from typing_extensions import override
 
 from .facts import Facts
 
+log = logging.getLogger(__name__)
+
+Call = Callable[[nn.Module, Tensor], Tensor]
+
 
 class UpscaleModel(ImageModelDescriptor[nn.Module]):
-    """A spandrel `ImageModelDescriptor` with `facts`.
+    """A spandrel `ImageModelDescriptor` with `facts`, for any node that takes an upscale model.
 
     Core nodes always call with fp32 images, whatever the precision of the weights; a plain descriptor would fail.
+    What overflows in half precision is computed again in fp32.
     """
 
     facts: Facts
 
-    def __init__(self, *args: Any, facts: Facts, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, facts: Facts, call_fn: Call | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, call_fn=_finite(call_fn or _plain), **kwargs)
         self.facts = facts
 
     @override
     def __call__(self, image: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1], any float dtype -> (B, C, H * scale, W * scale) in [0, 1] of the same dtype."""
         return super().__call__(image.to(self.dtype)).to(image.dtype)
+
+
+def _plain(network: nn.Module, image: Tensor) -> Tensor:
+    return network(image)
+
+
+def _finite(call: Call) -> Call:
+    """`call`, and once more in fp32 if that gave NaN or infinity. Here, since the descriptor clamps infinity away."""
+
+    def run(network: nn.Module, image: Tensor) -> Tensor:
+        output = call(network, image)
+        if image.dtype == torch.float32 or output.isfinite().all():
+            return output
+        log.warning("%s overflowed in %s; this part is computed again in fp32.", type(network).__name__, image.dtype)
+        network.float()  # exact, and so is the way back
+        try:
+            return call(network, image.float())
+        finally:
+            network.to(image.dtype)
+
+    return run

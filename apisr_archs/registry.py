@@ -51,11 +51,14 @@ class NetworkArchitecture(Architecture[nn.Module]):
 
     def recognise(self, weights: Weights) -> tuple[Any, nn.Module] | None:
         """The config and the still empty network, if its parameters have exactly the names and shapes of `weights`."""
-        config = self.network.read_config(weights)
-        if config is None:
-            return None
-        with torch.device("meta"):  # shapes only: nothing is allocated or initialised
-            empty = self.network.build(config)
+        try:
+            config = self.network.read_config(weights)
+            if config is None:
+                return None
+            with torch.device("meta"):  # shapes only: nothing is allocated or initialised
+                empty = self.network.build(config)
+        except (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError):
+            return None  # shapes that no such network can have; other architectures may still know them
         return (config, empty) if _shapes(empty.state_dict()) == _shapes(self.own(weights)) else None
 
     def own(self, weights: Weights) -> dict[str, Tensor]:

@@ -9,27 +9,12 @@ allocations. A figure in `facts` that is too low by 2 % or too high by 25 % make
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
-from pathlib import Path
 
 import torch
+from _common import load_pack
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def load_pack() -> None:
-    """Import the checkout as `apisr_pack`, as the tests do."""
-    spec = importlib.util.spec_from_file_location(
-        "apisr_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["apisr_pack"] = module
-    spec.loader.exec_module(module)
 
 
 def peak_bytes(network: nn.Module, image: Tensor) -> int:

@@ -11,6 +11,17 @@ SHARE = 0.8
 UNKNOWN_FREE = 2 * 1024**3
 """Assumed where neither torch nor the system tells."""
 
+OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, HIP, XPU, MPS
+    "can't allocate memory",  # the CPU's allocator
+    "not enough gpu video memory",  # DirectML
+    "cudnn_status_alloc_failed",
+    "cublas_status_alloc_failed",
+    "could not create a memory object",  # oneDNN
+    "bad_alloc",
+)
+"""What a RuntimeError that means it says, in lower case."""
+
 
 def pixels_within(budget: int, facts: Facts, dtype: torch.dtype) -> int:
     """How many input pixels a tile may have, for its activations to stay within `budget` bytes. At least 1."""
@@ -37,11 +48,15 @@ def free_bytes(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, on any device."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    # the CPU's allocator, MPS and others raise a bare RuntimeError
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in OUT_OF_MEMORY)
+
+
+def same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether two names mean one device: "mps" and "mps:0" do, as "cuda" may be any of its GPUs."""
+    return one.type == other.type and (one.index == other.index or None in (one.index, other.index))
 
 
 def release_cached(device: torch.device) -> None:

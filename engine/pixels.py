@@ -33,7 +33,8 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 def resize_alpha(alpha: Tensor, size: tuple[int, int]) -> Tensor:
     """(H, W, 1) -> (h, w, 1). A constant alpha, the usual one, costs nothing."""
+    alpha = alpha.clamp(0, 1)
     value = alpha[:1, :1]
     if torch.equal(alpha, value.expand_as(alpha)):
         return value.expand(*size, 1)
-    return resize(alpha.clamp(0, 1), size)
+    return resize(alpha, size)

@@ -84,11 +84,12 @@ def plan(
             larger, that one is planned.
         tile: longest side of a tile in input pixels; None for no limit. Raised, if need be, to the smallest side that
             leaves room for the halo.
-        overlap: input pixels that neighbours share; None for twice the exact halo of the network.
+        overlap: input pixels that neighbours share; None for twice the exact halo of the network, and the blend.
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image is {width}x{height}; expected at least 1x1.")
-    halo = facts.halo.exact if overlap is None else -(-overlap // 2)
+    half_a_blend = -(-facts.feather // (2 * facts.scale))  # a tile shows that far beyond the seam
+    halo = facts.halo.exact + half_a_blend if overlap is None else -(-overlap // 2)
     kept = max(facts.alignment, MIN_KEPT if tile is None else MIN_KEPT_BY_HAND)
     shortest = 2 * halo + kept
     longest = max(tile, shortest) if tile else max(height, width)

@@ -67,21 +67,22 @@ def upscale(
         Cancelled: `is_cancelled` returned True.
         torch.OutOfMemoryError or RuntimeError: not even the smallest tile fits.
     """
-    _check(model, images)
-    if device is not None and _device_of(model) != torch.device(device):
-        model.to(torch.device(device))
+    _check(model, images, size)
     facts = facts_of(model)
     count, height, width, channels = images.shape
     size = size or (height * facts.scale, width * facts.scale)
     output = torch.empty((count, *size, channels), dtype=output_dtype, device=output_device)
     if not count:
         return output
+    where = _device_of(model) if device is None else torch.device(device)
+    if not memory.same_device(_device_of(model), where):
+        getattr(model, "model", model).to(where)
 
     def replan(max_pixels: int) -> Plan:
         return plan(height, width, facts, max_pixels=max_pixels, tile=tile, overlap=overlap)
 
     pulse = Pulse(on_tile, is_cancelled)
-    job = Job(model, facts, _device_of(model), _dtype_of(model), pulse, is_out_of_memory, replan)
+    job = Job(model, facts, where, _dtype_of(model), pulse, is_out_of_memory, replan)
     current = replan(memory.pixels_within(_left_beside(output, budget, job.device), facts, job.dtype))
     with torch.no_grad(), pulse.inside(getattr(model, "model", None)):
         for index, picture in enumerate(images):
@@ -93,12 +94,14 @@ def upscale(
     return output
 
 
-def _check(model: Any, images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape[1:]:
+def _check(model: Any, images: Tensor, size: tuple[int, int] | None) -> None:
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or (len(images) and 0 in images.shape):
         raise ValueError(
             f"images has the shape {tuple(images.shape)}; expected (batch, height, width, channels) with 1 channel "
             "(grey), 3 (RGB) or 4 (RGBA), and at least one pixel."
         )
+    if size is not None and min(size) < 1:
+        raise ValueError(f"size is {size}; expected a height and a width of at least 1.")
     if not images.is_floating_point():
         raise ValueError(f"images is {images.dtype}; expected floats between 0 and 1.")
     channels = _channels_of(model), getattr(model, "output_channels", 3)
@@ -164,4 +167,7 @@ def _run(job: Job, picture: Tensor, stitcher: Stitcher, current: Plan, tiles_bef
             source = picture[row.start : row.start + row.length, column.start : column.start + column.length]
             batch = pixels.to_network(source, _channels_of(job.model), job.device, job.dtype)
             result = pixels.from_network(job.model(batch), grey=picture.shape[-1] == 1)
+            expected = row.length * current.scale, column.length * current.scale
+            if result.shape[:2] != expected:
+                raise ValueError(f"The model made {tuple(result.shape[:2])} pixels of a tile; expected {expected}.")
             stitcher.put(result.clamp(0, 1).to(stitcher.output), y, x)

@@ -30,7 +30,7 @@ def find(name: str) -> Path | None:
     listed = next((entry for entry in there if _plain(entry) == _plain(name)), None)
     if listed is None and zoo.find(name):
         listed = _listed_as(name, there)
-    path = folder_paths.get_full_path(FOLDER, listed) if listed else None
+    path = folder_paths.get_full_path(FOLDER, listed) if listed else None  # None if it was deleted just now
     return Path(path) if path else None
 
 
@@ -47,7 +47,7 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
         DownloadFailed: it cannot be: the environment forbids connections.
     """
     path = find(name)
-    if path is not None and path.is_file():
+    if path is not None:
         return path
     known = zoo.find(name)
     if known is None:

@@ -12,6 +12,7 @@ import torch
 from comfy import model_management
 from torch import nn
 
+from ..apisr_archs import NotEnoughMemory
 from ..engine import memory
 
 log = logging.getLogger(__name__)
@@ -65,14 +66,15 @@ def loaded(model: Any, activations: Callable[[int], int], pixels: int) -> Iterat
     wanted = min(activations(pixels), max(activations(min(pixels, COMFORTABLE_PIXELS)), _free(model, device)))
     # The networks are small and not made to run in parts: buffers and bias tables would stay behind.
     model_management.load_models_gpu([model.patcher], memory_required=wanted, force_full_load=True)
-    strays = any(tensor.device != device for tensor in chain(network.parameters(), network.buffers()))
+    tensors = chain(network.parameters(), network.buffers())
+    strays = any(not memory.same_device(tensor.device, device) for tensor in tensors)
     try:
         if strays:  # with --novram the manager leaves weights where they are, whatever it is asked
             network.to(device)
         with model_management.cuda_device_context(device):
             yield device, _free(model, device)
     finally:
-        if strays:
+        if strays and not model.patcher.loaded_size():  # else the manager counts on finding them there
             network.to(model.patcher.offload_device)
 
 
@@ -88,6 +90,20 @@ def output_options() -> dict[str, Any]:
         "output_dtype": model_management.intermediate_dtype(),
         "output_device": model_management.intermediate_device(),
     }
+
+
+def require_ram(needed: int) -> None:
+    """Check that a result of so many bytes fits where ComfyUI keeps images, before it is computed.
+
+    Raises:
+        NotEnoughMemory: it does not.
+    """
+    free = model_management.get_free_memory(model_management.intermediate_device())
+    if needed > free:
+        raise NotEnoughMemory(
+            f"The result takes {needed / 2**30:.1f} GB of memory, and {free / 2**30:.1f} GB are free. Upscale fewer "
+            "pictures at a time, ask for a smaller size, or close other programs."
+        )
 
 
 def progress() -> Callable[[float, int], None]:

@@ -6,9 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..apisr_archs import load_model
+from ..apisr_archs import load_model, zoo
 from ..apisr_archs.download import download as download_weights
-from ..apisr_archs.zoo import ZooModel
 from . import catalogue, host
 
 log = logging.getLogger(__name__)
@@ -73,11 +72,18 @@ class APISRModelLoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str, **_: Any) -> tuple[str, int, int] | str:
-        """Follows the file: a replaced one is loaded anew."""
-        path = catalogue.find(model_name)
-        if path is None or not path.is_file():
-            return "missing"
+    def fingerprint_inputs(cls, model_name: str | None = None, **_: Any) -> tuple[str, int, int] | str | None:
+        """Follows the file: a replaced one is loaded anew. (Not if the name comes through a link: it is not told here.)
+
+        A zoo model is the same before and after its download, so that the next run need not compute all again.
+        """
+        if model_name is None:
+            return None
+        path, known = catalogue.find(model_name), zoo.find(model_name)
+        if known and (path is None or path.stat().st_size == known.bytes):
+            return known.sha256
+        if path is None:
+            return None
         stat = path.stat()
         return str(path), stat.st_mtime_ns, stat.st_size
 
@@ -95,7 +101,7 @@ class APISRModelLoader(io.ComfyNode):
         return io.NodeOutput(model)
 
 
-def _download(known: ZooModel) -> Path:
+def _download(known: zoo.ZooModel) -> Path:
     return download_weights(
         known, catalogue.download_folder(), on_progress=host.progress(), is_cancelled=host.stop_if_interrupted
     )

@@ -1,5 +1,6 @@
 """Upscale Image (APISR): UPSCALE_MODEL + IMAGE -> IMAGE."""
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -7,8 +8,10 @@ import torch
 from comfy_api.latest import io
 
 from .. import engine
-from ..apisr_archs import facts_of
+from ..apisr_archs import facts_of, is_misread_grl
 from . import host
+
+log = logging.getLogger(__name__)
 
 
 class APISRUpscale(io.ComfyNode):
@@ -90,13 +93,18 @@ class APISRUpscale(io.ComfyNode):
         overlap: int,
         reuse_frames: bool,
     ) -> io.NodeOutput:
-        height, width = image.shape[1:3]
+        if is_misread_grl(upscale_model):
+            log.warning('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
+        if not len(image):  # what core nodes make of a video without frames
+            return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
+        count, height, width, channels = image.shape
         facts = facts_of(upscale_model)
         size = engine.target_size(height, width, facts.scale, resize_to, amount, multiple_of)
         dtype = getattr(upscale_model, "dtype", torch.float32)
         activations = partial(engine.bytes_for, facts=facts, dtype=dtype)
-        largest_tile = min(height * width, tile_size**2 or height * width)
-        with host.loaded(upscale_model, activations, largest_tile) as (device, free):
+        host.require_ram(count * size[0] * size[1] * channels * host.output_options()["output_dtype"].itemsize)
+        dearest = engine.plan(height, width, facts, tile=tile_size or None, overlap=overlap or None)
+        with host.loaded(upscale_model, activations, dearest.tile_pixels) as (device, free):
             result = engine.upscale(
                 upscale_model,
                 image,

@@ -57,6 +57,7 @@ def test_every_route_gives_the_picture_of_the_reference(
     assert wf.steps_apart(ours_core, expected) <= 1
     if stem == CORE_GETS_IT_WRONG:  # it shifts the stripes; if this fails, core has learnt not to
         assert wf.steps_apart(core_ours, expected) > 8
+        assert 'Use "Load APISR Model" instead.' in comfy.log_text
     else:
         assert wf.steps_apart(core_ours, expected) <= 1
 

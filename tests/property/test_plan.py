@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import ceil
 
 import pytest
 import torch
@@ -30,6 +31,11 @@ def facts(draw: st.DrawFn) -> Facts:
     )
 
 
+def margin(network: Facts) -> int:
+    """What a tile reads beyond the seam: the halo, and half the blend, which lies beyond it too."""
+    return network.halo.exact + ceil(network.feather / 2 / network.scale)
+
+
 def axes(tiles: Plan, height: int, width: int) -> list[tuple[tuple[Segment, ...], int]]:
     return [(tiles.rows, height), (tiles.columns, width)]
 
@@ -52,7 +58,8 @@ def test_every_output_pixel_is_written_and_has_its_halo(
     h: int, w: int, network: Facts, tile: int | None, overlap: int | None
 ) -> None:
     tiles = plan(h, w, network, tile=tile, overlap=overlap)
-    halo = network.halo.exact if overlap is None else overlap / 2
+    asked = 0 if overlap is None else overlap / 2
+    exact = network.halo.exact if overlap is None else 0
     for segments, size in axes(tiles, h, w):
         assert segments[0].first == 0
         assert segments[0].fade == 0
@@ -62,10 +69,10 @@ def test_every_output_pixel_is_written_and_has_its_halo(
             assert after.first + after.fade == before.last, "the blend lies between the two"
             seam = after.first + after.fade / 2
             # what a tile writes beyond the seam, half a blend, comes out of the halo
-            assert seam - after.start * network.scale >= halo * network.scale - 1
-            assert (before.start + before.length) * network.scale - seam >= halo * network.scale - 1
-            assert after.first >= after.start * network.scale
-            assert before.last <= (before.start + before.length) * network.scale
+            assert seam - after.start * network.scale >= asked * network.scale - 1
+            assert (before.start + before.length) * network.scale - seam >= asked * network.scale - 1
+            assert after.first >= (after.start + exact) * network.scale, "all that it shows is exact"
+            assert before.last <= (before.start + before.length - exact) * network.scale
 
 
 @given(sides, sides, facts(), st.integers(1, 2_000_000))
@@ -77,7 +84,7 @@ def test_within_budget_or_the_smallest(h: int, w: int, network: Facts, max_pixel
     if h * w <= max_pixels:
         assert len(tiles) == 1, "the whole image fits"
     # a tile keeps MIN_KEPT pixels of its own: at most that and the alignment above the halo
-    longest = 2 * network.halo.exact + max(network.alignment, MIN_KEPT) + network.alignment
+    longest = 2 * margin(network) + max(network.alignment, MIN_KEPT) + network.alignment
     assert all(smallest.tile[i] <= min((h, w)[i], 2 * longest) for i in range(2))
 
 
@@ -85,7 +92,7 @@ def test_within_budget_or_the_smallest(h: int, w: int, network: Facts, max_pixel
 @settings(deadline=None)
 def test_a_tile_size_is_kept_or_raised_to_the_smallest(h: int, w: int, network: Facts, tile: int) -> None:
     tiles = plan(h, w, network, tile=tile)
-    shortest = 2 * network.halo.exact + max(network.alignment, MIN_KEPT_BY_HAND)
+    shortest = 2 * margin(network) + max(network.alignment, MIN_KEPT_BY_HAND)
     for length, size in zip(tiles.tile, (h, w), strict=True):
         assert length <= min(size, max(tile, shortest)) or length < 2 * shortest
 
@@ -95,7 +102,7 @@ def test_a_tile_size_is_kept_or_raised_to_the_smallest(h: int, w: int, network: 
 def test_no_plan_with_these_counts_is_cheaper(h: int, w: int, network: Facts, max_pixels: int) -> None:
     """The shortest tiles for a count, found by trying all: the formula in plan.py leaves nothing on the table."""
     tiles = plan(h, w, network, max_pixels=max_pixels)
-    halo, align = network.halo.exact, network.alignment
+    halo, align = margin(network), network.alignment
     for segments, size in axes(tiles, h, w):
         count, length = len(segments), segments[0].length
         if count == 1:

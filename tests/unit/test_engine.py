@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from apisr_pack.apisr_archs import Facts, Halo, UpscaleModel, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import Cancelled, plan, upscale
+from apisr_pack.engine.memory import is_out_of_memory, same_device
 from apisr_pack.tests import reference, trained
 from torch import Tensor, nn
 
@@ -72,6 +73,7 @@ def test_the_tiles_are_those_of_the_plan() -> None:
 def test_no_frames() -> None:
     assert upscale(NearestModel(), torch.rand(0, 10, 12, 3)).shape == (0, 20, 24, 3)
     assert upscale(NearestModel(), torch.rand(0, 10, 12, 3), size=(15, 18)).shape == (0, 15, 18, 3)
+    assert upscale(NearestModel(), torch.rand(0, 0, 0, 3)).shape == (0, 0, 0, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -86,6 +88,8 @@ def test_other_dtypes_and_strides(dtype: torch.dtype) -> None:
 def test_values_outside_the_range_are_clamped() -> None:
     images = torch.tensor([-1.0, 0.5, 7.0]).view(1, 1, 1, 3).expand(1, 4, 4, 3)
     assert upscale(NearestModel(), images)[0, 0, 0].tolist() == [0, 0.5, 1]
+    alpha = torch.full((1, 4, 4, 4), 2.0)
+    assert upscale(NearestModel(), alpha).max() == 1
 
 
 def test_a_grey_network_gets_each_colour() -> None:
@@ -125,6 +129,11 @@ def test_resizing_is_antialiased() -> None:
 def test_what_is_no_picture(images: Tensor, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         upscale(NearestModel(), images)
+
+
+def test_an_impossible_size() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        upscale(NearestModel(), torch.rand(1, 4, 4, 3), size=(0, 5))
 
 
 def test_networks_with_other_channels() -> None:
@@ -200,6 +209,58 @@ def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames() -> None:
     assert 1 <= model.failures <= 5, "later frames begin with the plan that fitted"
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 5.98 GB)"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("There is not enough GPU video memory available!"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("could not create a memory object"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("The size of tensor a must match the size of tensor b"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_means_out_of_memory(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("mps", "mps:0", True),
+        ("mps:0", "mps", True),
+        ("cpu", "cpu", True),
+        ("cuda:1", "cuda:1", True),
+        ("cuda:0", "cuda:1", False),
+        ("cpu", "cuda:0", False),
+    ],
+)
+def test_names_of_devices(one: str, other: str, expected: bool) -> None:
+    assert same_device(torch.device(one), torch.device(other)) == expected
+
+
+def test_a_stranger_is_moved_to_the_device_it_shall_run_on() -> None:
+    """It has neither `.to` nor `.device`, only a network."""
+    model = NearestModel()
+    model.model.register_parameter("weight", nn.Parameter(torch.zeros(1)))
+    upscale(model, torch.rand(1, 4, 4, 3), device="cpu")
+    with pytest.raises(NotImplementedError):  # the meta device gives no pictures back, but it was used
+        upscale(model, torch.rand(1, 4, 4, 3), device="meta")
+    assert model.model.weight.is_meta
+
+
+def test_a_model_of_another_scale_than_it_says() -> None:
+    model = NearestModel(scale=2)
+    model.facts = Facts(4, 1, Halo(8, 8, 8), 16, bytes_per_pixel(1000))
+    with pytest.raises(ValueError, match=r"made \(16, 16\) pixels .* expected \(32, 32\)"):
+        upscale(model, torch.rand(1, 8, 8, 3))
+
+
 def test_out_of_memory_for_good() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         upscale(Tight(limit=10), torch.rand(1, 200, 200, 3))
@@ -257,6 +318,15 @@ def test_grl_in_tiles_is_within_half_a_step(size: tuple[int, int], tmp_path: Pat
     whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=96)
     assert whole.std() > 0.1
     assert (whole - tiled).abs().max() <= 0.5 / 255
+
+
+def test_exact_at_1x_where_the_blend_is_widest(tmp_path: Path) -> None:
+    """16 output pixels of blend are 8 input pixels beyond the seam there."""
+    _, weights = reference.with_weights(lambda: reference.compact(upscale=1, num_conv=22))
+    torch.save(weights, tmp_path / "a.pth")
+    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), torch.rand(1, 150, 90, 3), tile=80)
+    assert whole.std() > 0.1
+    assert (whole - tiled).abs().max() <= 1e-5
 
 
 def test_the_descriptor_s_own_call_agrees_with_the_engine() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import zipfile
@@ -18,14 +19,17 @@ from apisr_pack.apisr_archs import (
     UnsupportedWeights,
     UpscaleModel,
     facts_of,
+    is_misread_grl,
     load_model,
     zoo,
 )
 from apisr_pack.apisr_archs.checkpoint import read_state_dict, strip_prefixes, unwrap
 from apisr_pack.apisr_archs.registry import registry
+from apisr_pack.engine import upscale
 from apisr_pack.tests import reference, trained
 from safetensors.torch import save_file
 from spandrel import MAIN_REGISTRY, ImageModelDescriptor
+from spandrel.architectures.ESRGAN import ESRGAN
 from torch import Tensor
 
 Weights = dict[str, Tensor]
@@ -148,6 +152,77 @@ def test_spandrel_s_registry_is_left_alone() -> None:
     assert [support.architecture.id for support in MAIN_REGISTRY] == before
 
 
+@pytest.mark.parametrize(("scale", "in_channels"), [(1, 3), (2, 3), (4, 3), (8, 3), (4, 12), (4, 48)])
+def test_other_rrdbs_run_at_their_own_scale(scale: int, in_channels: int, tmp_path: Path) -> None:
+    """spandrel knows RRDBs of every scale; the last two sit behind a pixel-unshuffle."""
+    module = ESRGAN(scale=scale, num_blocks=1, in_nc=in_channels, shuffle_factor={12: 2, 48: 4}.get(in_channels)).eval()
+    model = load_model(save(module.state_dict(), tmp_path / "a.pth"))
+    image = torch.rand(1, 3, 20, 28)
+    with torch.inference_mode():
+        expected = module(image).clamp(0, 1)
+    for candidate in (model, MAIN_REGISTRY.load(module.state_dict())):
+        assert facts_of(candidate).scale == candidate.scale == expected.shape[-1] // 28
+        got = upscale(candidate, image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        assert got.shape == expected.shape
+        assert (got - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", reference.ZOO)
+def test_facts_of_spandrel_s_own_are_those_of_ours(name: str) -> None:
+    _, weights = reference.ZOO[name]()
+    ours, theirs = facts_of(registry().load(dict(weights))), facts_of(MAIN_REGISTRY.load(dict(weights)))
+    assert theirs.scale == ours.scale
+    assert theirs.alignment % ours.alignment == 0
+    assert theirs.halo.exact >= ours.halo.exact
+    assert theirs.global_statistics == ours.global_statistics
+
+
+def test_models_can_be_copied(tmp_path: Path) -> None:
+    """Some packs do; the copy must run its own network."""
+    old = MAIN_REGISTRY.load(reference.rrdb_state_dict(blocks=1)).model.state_dict()
+    image = torch.rand(1, 3, 8, 8)
+    for path in (
+        save(dict(old), tmp_path / "spandrels.pth"),
+        save(reference.rrdb_state_dict(1), tmp_path / "ours.pth"),
+    ):
+        model = load_model(path)
+        copied = copy.deepcopy(model)
+        before = model(image)
+        for parameter in copied.model.parameters():
+            parameter.zero_()
+        assert copied(image).abs().max() == 0
+        assert torch.equal(model(image), before)
+
+
+def test_weights_made_in_inference_mode_can_be_used_outside() -> None:
+    with torch.inference_mode():  # as ComfyUI runs nodes
+        model = load_model(trained.ROOT / "models" / "realesr-animevideov3.safetensors")
+    assert not any(tensor.is_inference() for tensor in (*model.model.parameters(), *model.model.buffers()))
+
+
+def test_what_overflows_in_fp16_is_computed_in_fp32(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    weights = reference.rrdb_state_dict(blocks=1)
+    weights["conv_hr.weight"] *= 1e4
+    weights["conv_last.weight"] *= 1e-4
+    path = save(weights, tmp_path / "a.pth")
+    image = torch.rand(1, 3, 8, 8)
+    expected = load_model(path)(image)
+    model = load_model(path, "fp16")
+    assert not model.model(image.half()).isfinite().all(), "the weights should overflow"
+    assert (model(image) - expected).abs().max() <= 0.01
+    assert model.dtype == torch.float16
+    assert "computed again in fp32" in caplog.text
+
+
+def test_apisr_s_grl_through_another_loader_is_noticed() -> None:
+    _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
+    assert is_misread_grl(MAIN_REGISTRY.load(dict(weights)))
+    assert not is_misread_grl(registry().load(dict(weights)))
+    other = reference.official_state_dict(reference.grl(window_size=16, stripe_size=[16, 32]))
+    assert not is_misread_grl(MAIN_REGISTRY.load(other))
+    assert not is_misread_grl(object())
+
+
 def test_another_grl_is_not_taken_for_apisr_s() -> None:
     """Larger windows, told by the buffers: spandrel's business."""
     weights = reference.official_state_dict(reference.grl(window_size=16, stripe_size=[16, 32]))
@@ -221,6 +296,46 @@ def test_impostors_are_named(content: bytes, words: str, tmp_path: Path) -> None
     assert known.sha256 in message
     assert known.urls[0] in message
     assert f"{len(content):,} bytes" in message
+
+
+def test_old_format_cut_anywhere(tmp_path: Path) -> None:
+    """torch throws all sorts of things at these; a cut file is not accused of anything worse."""
+    path = tmp_path / "a.pth"
+    torch.save({"params": {"a": torch.rand(40), "b": torch.rand(3, 3)}}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    for length in range(1, len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(CorruptWeights):
+            read_state_dict(path)
+
+
+def test_a_file_that_contains_itself(tmp_path: Path) -> None:
+    loop: dict[str, Any] = {}
+    loop["model"] = loop
+    with pytest.raises(CorruptWeights, match="no tensors"):
+        read_state_dict(save(loop, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"body.0.weight": torch.zeros(1, 1, 3, 3), "body.99999999.weight": torch.zeros(1, 1, 3, 3)},
+        {f"body.{i}.weight": torch.zeros(0, 0, 3, 3) for i in range(7)},
+        {**reference.rrdb_state_dict(1), "conv_last.weight": torch.zeros(0, 64, 3, 3)},
+        {**reference.rrdb_state_dict(1), "conv_first.weight": torch.zeros(64, 3)},
+    ],
+)
+def test_weights_of_impossible_shapes(weights: Weights, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedWeights, match="fit none"):
+        load_model(save(weights, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("last", [(199, 199), (-1, 3), (float("inf"), 1), (float("nan"), 1)])
+def test_windows_of_impossible_sizes(last: tuple[float, float], tmp_path: Path) -> None:
+    _, weights = reference.with_weights(lambda: reference.dat("light", depth=[1]))
+    weights["layers.0.blocks.0.attn.attns.0.rpe_biases"][-1] = torch.tensor(last)
+    with pytest.raises(UnsupportedWeights):
+        load_model(save(weights, tmp_path / "a.pth"))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
