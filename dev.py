@@ -78,13 +78,20 @@ def _parser() -> argparse.ArgumentParser:
 
     demo_options = add("demo", demo)
     demo_options.add_argument("--serve", action="store_true", help="keep the server up until Ctrl-C")
-    demo_options.add_argument("--port", type=int, help="the server's port; a free one by default")
+    demo_options.add_argument("--port", type=_port, help="the server's port; a free one by default")
     add("test", test).add_argument("--fast", action="store_true", help=f'only -m "{FAST}"')
     bench_options = add("bench", bench)
     bench_options.add_argument("name", nargs="?")
     bench_options.add_argument("arguments", nargs=argparse.REMAINDER)
     add("lint", lint)
     return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"{port} is no port; expected 1 to 65535")
+    return port
 
 
 def demo(arguments: argparse.Namespace, rest: list[str]) -> int:

@@ -5,8 +5,10 @@ names that the network's authors gave them.
 """
 
 import pickle
+import pickletools
 import warnings
 import zipfile
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,20 +39,23 @@ def read_state_dict(path: str | Path) -> StateDict:
     The format is told by the content, not by the name. Tensors may be memory-mapped: copy what you keep.
 
     Raises:
-        MissingWeights: there is no such file.
+        MissingWeights: there is no such file, or none that may be read.
         CorruptWeights: it is empty, cut short, a web page, a Git-LFS pointer or no weight file at all.
         UnsafeWeights: it is a pickle that would run code, or a TorchScript program.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingWeights(f"There is no model file {path}.")
-    with path.open("rb") as file:
-        head = file.read(512)
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except PermissionError as error:
+        raise MissingWeights(f"{path} may not be read by this user. Change its rights.") from error
     _refuse_impostors(path, head)
     content = _read_safetensors(path) if head[8:9] == b"{" else _read_pytorch(path, head)
     weights = strip_prefixes(unwrap(content))
     if not weights:
-        raise CorruptWeights(f"{path} holds no weights: no tensors were found in it.")
+        raise CorruptWeights(f"{path} holds no weights: no named tensors were found in it. Choose another file.")
     return weights
 
 
@@ -106,7 +111,8 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
             # mapped: of a DAT file only the half that is not derived buffers is ever read
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
-        if any(sign in str(error) for sign in SIGNS_OF_CODE):
+        asks_for_code = any(sign in str(error) for sign in SIGNS_OF_CODE)
+        if asks_for_code and (is_zip or _begins_with_whole_pickle(path, head)):
             # "from None": torch's own text advises to load such a file unsafely
             raise UnsafeWeights(
                 f"{path} was not loaded: it is a pickle with more than weights in it, and such a file can run any code "
@@ -129,6 +135,19 @@ def _refuse_bad_archive(path: Path) -> None:
         )
 
 
+def _begins_with_whole_pickle(path: Path, head: bytes) -> bool:
+    """Whether the file is a pickle that is not cut short; it is read without running it."""
+    if not head.startswith(b"\x80"):
+        return False
+    with path.open("rb") as file:
+        try:
+            while file.peek(1)[:1] == b"\x80":  # torch's old format is several pickles, then raw numbers
+                deque(pickletools.genops(file), maxlen=0)
+        except ValueError:
+            return False
+    return True
+
+
 def _advice(path: Path) -> str:
     """What to do about a bad file; with what the good one looks like, if its name is known."""
     size = f"It has {path.stat().st_size:,} bytes."
@@ -137,5 +156,6 @@ def _advice(path: Path) -> str:
         return f"{size} Download it again."
     addresses = " or ".join(known.urls)
     return (
-        f"{size} The right file has {known.bytes:,} bytes and sha256 {known.sha256}. Download it again from {addresses}"
+        f"{size} The right file has {known.bytes:,} bytes and sha256 {known.sha256}. Delete this one and run again, or "
+        f"get it from {addresses}"
     )

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -173,7 +174,7 @@ def _fetch_from_any(job: _Job) -> None:
         try:
             _fetch(job, url)
         except _AddressError as error:
-            failures.append(f"  {url}\n    {error}\n")
+            failures.append(f"  {urlsplit(url).hostname}: {error}\n")
         else:
             return
     folder = job.part.parent
@@ -256,4 +257,6 @@ def _in_words(error: Exception, timeout: tuple[float, float]) -> str:
         return f"no connection within {timeout[0]:g} s"
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
         return f"no data for {timeout[1]:g} s"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection; is this machine online?"  # the error's own text is long and says no more
     return f"connection failed: {error}"

@@ -58,7 +58,7 @@ def _recognise(path: Path) -> ImageModelDescriptor[nn.Module]:
         descriptor: ModelDescriptor = registry().load(weights)
     except UnsupportedModelError:
         raise UnsupportedWeights(_unknown_message(path, weights)) from None  # spandrel's error says nothing
-    except (RuntimeError, KeyError, ValueError, IndexError, AssertionError) as error:
+    except (RuntimeError, LookupError, ValueError, ArithmeticError, TypeError, AssertionError) as error:
         # a registry entry took the weights for its own, and they did not fit
         raise UnsupportedWeights(f"{_unknown_message(path, weights)} ({type(error).__name__}: {error})") from error
     if not isinstance(descriptor, ImageModelDescriptor):

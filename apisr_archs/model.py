@@ -44,7 +44,10 @@ def _finite(call: Call) -> Call:
 
     def run(network: nn.Module, image: Tensor) -> Tensor:
         output = call(network, image)
-        if image.dtype == torch.float32 or output.isfinite().all():
+        if output.isfinite().all():
+            return output
+        if image.dtype == torch.float32:
+            log.warning("%s gave NaN or infinity; its weights may be damaged.", type(network).__name__)
             return output
         log.warning("%s overflowed in %s; this part is computed again in fp32.", type(network).__name__, image.dtype)
         network.float()  # exact, and so is the way back

@@ -42,18 +42,6 @@ def _apisr_urls(tag: str, file: str) -> tuple[str, str]:
 
 ZOO: tuple[ZooModel, ...] = (
     ZooModel(
-        file="2x_APISR_RRDB_GAN_generator.pth",
-        title="APISR 2x RRDB: fast",
-        architecture="RRDB",
-        scale=2,
-        parameters=4_472_963,
-        bytes=17_960_938,
-        sha256="3b0d2b3a3c0461ac17d00f4f32240666fb832b738ea5a48449b1acf07fbb07e5",
-        urls=_apisr_urls("v0.1.0", "2x_APISR_RRDB_GAN_generator.pth"),
-        licence="GPL-3.0",
-        homepage=_APISR,
-    ),
-    ZooModel(
         file="4x_APISR_RRDB_GAN_generator.pth",
         title="APISR 4x RRDB: fast",
         architecture="RRDB",
@@ -62,6 +50,18 @@ ZOO: tuple[ZooModel, ...] = (
         bytes=17_942_618,
         sha256="6bd14a66224c90d4754011f378ac828b18e221f2d031026ec99cb5facdf40c19",
         urls=_apisr_urls("v0.2.0", "4x_APISR_RRDB_GAN_generator.pth"),
+        licence="GPL-3.0",
+        homepage=_APISR,
+    ),
+    ZooModel(
+        file="2x_APISR_RRDB_GAN_generator.pth",
+        title="APISR 2x RRDB: fast",
+        architecture="RRDB",
+        scale=2,
+        parameters=4_472_963,
+        bytes=17_960_938,
+        sha256="3b0d2b3a3c0461ac17d00f4f32240666fb832b738ea5a48449b1acf07fbb07e5",
+        urls=_apisr_urls("v0.1.0", "2x_APISR_RRDB_GAN_generator.pth"),
         licence="GPL-3.0",
         homepage=_APISR,
     ),
@@ -137,6 +137,6 @@ def missing_message(model: ZooModel, folder: Path) -> str:
     """Text of the error for a known file that is not in `folder`, with what to do about it."""
     return (
         f"The model file {model.file} is not in {folder}.\n"
-        f"Turn `download` on in the loader node to fetch it, or get it by hand.\n"
+        f"Turn download on in the loader node to fetch it, or get it by hand.\n"
         f"{how_to_get(model, folder)}"
     )

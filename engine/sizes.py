@@ -21,7 +21,9 @@ def target_size(
     if amount <= 0:
         raise ValueError(f"amount is {amount:g}; expected more than 0.")
     if resize_to in ("longer side", "shorter side") and amount < 16:
-        raise ValueError(f"amount is {amount:g}, and resize_to is {resize_to!r}: give the side in pixels, like 2048.")
+        raise ValueError(
+            f"amount is {amount:g}, and resize_to is {resize_to!r}: give the side in pixels, at least 16, like 2048."
+        )
     factor = {
         "model scale": float(scale),
         "factor": amount,

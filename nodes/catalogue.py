@@ -46,6 +46,7 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
         MissingWeights: it is not on this machine, and is not to be downloaded.
         DownloadFailed: it cannot be: the environment forbids connections.
     """
+    name = str(name)  # a script may send anything
     path = find(name)
     if path is not None:
         return path

@@ -29,7 +29,7 @@ def device_options() -> list[str]:
 
 def pick_device(option: str) -> torch.device:
     """The device behind an entry of `device_options`; the default one for a GPU that this machine lacks."""
-    device = model_management.resolve_gpu_device_option(option)
+    device = model_management.resolve_gpu_device_option(str(option))
     if device is None and option != "default":
         log.warning("There is no device %r here; using the default one.", option)
     return device or model_management.get_torch_device()
@@ -92,17 +92,23 @@ def output_options() -> dict[str, Any]:
     }
 
 
-def require_ram(needed: int) -> None:
-    """Check that a result of so many bytes fits where ComfyUI keeps images, before it is computed.
+def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: int) -> None:
+    """Check, before anything is computed, that the result fits where ComfyUI keeps images.
+
+    Args:
+        pictures, size, channels: of the result; size is height and width.
+        scratch: further numbers, in fp32, that are held beside it.
 
     Raises:
         NotEnoughMemory: it does not.
     """
+    numbers = pictures * size[0] * size[1] * channels
+    needed = numbers * model_management.intermediate_dtype().itemsize + scratch * 4
     free = model_management.get_free_memory(model_management.intermediate_device())
     if needed > free:
         raise NotEnoughMemory(
-            f"The result takes {needed / 2**30:.1f} GB of memory, and {free / 2**30:.1f} GB are free. Upscale fewer "
-            "pictures at a time, ask for a smaller size, or close other programs."
+            f"{pictures} x {size[1]}x{size[0]} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "
+            "are free. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
         )
 
 

@@ -34,6 +34,7 @@ class APISRModelLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "precision",
+                    optional=True,
                     options=list(PRECISIONS),
                     default="auto",
                     tooltip="auto: fp16 on GPUs that are good at it, else fp32. fp16 needs half the memory. "
@@ -41,11 +42,13 @@ class APISRModelLoader(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "download",
+                    optional=True,
                     default=True,
                     tooltip="Fetch an APISR model that is not there yet, and verify it. Off: an error says how.",
                 ),
                 io.Combo.Input(
                     "device",
+                    optional=True,
                     options=host.device_options(),
                     default="default",
                     advanced=True,
@@ -60,15 +63,12 @@ class APISRModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str | None = None, download: bool = True, device: str | None = None) -> bool:
-        """Judges the lists itself, since workflows come from machines with other files and other GPUs.
+    def validate_inputs(cls, model_name: str | None = None, device: str | None = None) -> bool:
+        """Takes both lists from ComfyUI's own check: workflows come from machines with other files and other GPUs.
 
-        Raises:
-            MissingWeights, DownloadFailed: before anything runs, not after minutes of sampling. (A returned text would
-                be shown once for each argument above.)
+        What is missing is said by `execute`: of an error raised here the UI hides the text, and one that is returned
+        is shown once for each argument above.
         """
-        if model_name is not None:  # else it comes through a link
-            catalogue.locate(model_name, download)
         return True
 
     @classmethod
@@ -88,9 +88,16 @@ class APISRModelLoader(io.ComfyNode):
         return str(path), stat.st_mtime_ns, stat.st_size
 
     @classmethod
-    def execute(cls, model_name: str, precision: str, download: bool, device: str) -> io.NodeOutput:
+    def execute(
+        cls, model_name: str, precision: str = "auto", download: bool = True, device: str = "default"
+    ) -> io.NodeOutput:
         found = catalogue.locate(model_name, download)
         path = found if isinstance(found, Path) else _download(found)
+        known = zoo.find(path.name)
+        if known and path.stat().st_size != known.bytes:
+            log.warning(
+                "%s is not the published file: it has %d bytes, not %d.", path, path.stat().st_size, known.bytes
+            )
         where = host.pick_device(device)
         # the dtype is settled before the memory manager takes over: it keeps the size and copies of the weights
         model = load_model(path, "fp32" if precision == "auto" else precision)

@@ -30,6 +30,7 @@ class APISRUpscale(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "resize_to",
+                    optional=True,
                     options=list(engine.RESIZE_MODES),
                     default="model scale",
                     tooltip="How large the result is. model scale: as the model gives it (amount is not used). "
@@ -37,6 +38,7 @@ class APISRUpscale(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "amount",
+                    optional=True,
                     default=2.0,
                     min=0.01,
                     max=16384.0,
@@ -46,6 +48,7 @@ class APISRUpscale(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "multiple_of",
+                    optional=True,
                     default=1,
                     min=1,
                     max=256,
@@ -53,15 +56,18 @@ class APISRUpscale(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "tile_size",
+                    optional=True,
                     default=0,
                     min=0,
                     max=8192,
                     step=8,
                     advanced=True,
-                    tooltip="Longest side of a tile, in input pixels. 0: as large as fits. Smaller needs less memory.",
+                    tooltip="Longest side of a tile, in input pixels. 0: as large as fits. Smaller needs less memory. "
+                    "Very small values are raised to what the model needs, and are slow.",
                 ),
                 io.Int.Input(
                     "overlap",
+                    optional=True,
                     default=0,
                     min=0,
                     max=512,
@@ -72,6 +78,7 @@ class APISRUpscale(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "reuse_frames",
+                    optional=True,
                     default=True,
                     advanced=True,
                     tooltip="In a batch, copy the result for a frame that equals the one before it exactly. "
@@ -86,12 +93,12 @@ class APISRUpscale(io.ComfyNode):
         cls,
         upscale_model: Any,
         image: torch.Tensor,
-        resize_to: str,
-        amount: float,
-        multiple_of: int,
-        tile_size: int,
-        overlap: int,
-        reuse_frames: bool,
+        resize_to: str = "model scale",
+        amount: float = 2.0,
+        multiple_of: int = 1,
+        tile_size: int = 0,
+        overlap: int = 0,
+        reuse_frames: bool = True,
     ) -> io.NodeOutput:
         if is_misread_grl(upscale_model):
             log.warning('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
@@ -102,7 +109,8 @@ class APISRUpscale(io.ComfyNode):
         size = engine.target_size(height, width, facts.scale, resize_to, amount, multiple_of)
         dtype = getattr(upscale_model, "dtype", torch.float32)
         activations = partial(engine.bytes_for, facts=facts, dtype=dtype)
-        host.require_ram(count * size[0] * size[1] * channels * host.output_options()["output_dtype"].itemsize)
+        natural = height * facts.scale, width * facts.scale
+        host.require_room(count, size, channels, scratch=0 if size == natural else 3 * natural[0] * natural[1])
         dearest = engine.plan(height, width, facts, tile=tile_size or None, overlap=overlap or None)
         with host.loaded(upscale_model, activations, dearest.tile_pixels) as (device, free):
             result = engine.upscale(

@@ -16,7 +16,7 @@ import torch
 from apisr_pack.apisr_archs import zoo
 from apisr_pack.tests import reference
 from apisr_pack.tests.comfy import workflows as wf
-from apisr_pack.tools.comfy_server import ExecutionFailed, PromptRejected
+from apisr_pack.tools.comfy_server import ExecutionFailed
 from safetensors.torch import save
 from spandrel.architectures.LaMa import LaMa
 
@@ -129,15 +129,11 @@ def test_code_in_a_file_does_not_run(comfy: ComfyServer, tmp_path: Path, form: s
 
 
 @pytest.mark.usefixtures("lives_on")
-def test_missing_file_is_refused_before_the_run(comfy: ComfyServer) -> None:
-    prompt = wf.ours("gone.pth", wf.send(comfy, wf.crop(16, 16), "refused.png"))
-    with pytest.raises(PromptRejected) as caught:
-        comfy.run(prompt)
-    errors = caught.value.details["node_errors"]
-    assert list(errors) == ["model"]
-    assert len(errors["model"]["errors"]) == 1
+def test_missing_file(comfy: ComfyServer) -> None:
+    kind, message = refusal(comfy, "gone.pth")
+    assert kind == "MissingWeights"
     for word in ("'gone.pth'", str(comfy.models_dir), "Put the file there", "press R"):
-        assert word in errors["model"]["errors"][0]["details"]
+        assert word in message
 
 
 @pytest.mark.usefixtures("lives_on")

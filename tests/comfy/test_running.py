@@ -11,7 +11,7 @@ import torch
 from apisr_pack.apisr_archs import zoo
 from apisr_pack.tests import reference
 from apisr_pack.tests.comfy import workflows as wf
-from apisr_pack.tools.comfy_server import ExecutionInterrupted, PromptRejected
+from apisr_pack.tools.comfy_server import ExecutionFailed, ExecutionInterrupted
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer, Event
@@ -104,20 +104,19 @@ def test_least_memory_half_precision_pictures_and_offline(
     again = {**by_core, "upscaled": wf.our_upscale("model", "picture", tile_size=32)}
     assert wf.steps_apart(wf.run(server, by_core), wf.run(server, again)) <= 1
 
-    check_missing(server, download=True, words="APISR_OFFLINE forbids")
-    check_missing(server, download=False, words="Turn `download` on")
+    check_missing(server, download=True, error="DownloadFailed", words="APISR_OFFLINE forbids")
+    check_missing(server, download=False, error="MissingWeights", words="Turn download on")
     assert sorted(path.name for path in server.models_dir.iterdir()) == ["core.pth"]
     assert wf.run(server, wf.ours(wf.BUNDLED, "options.png", tile_size=48)).shape == np.shape(pictures[0])
 
 
-def check_missing(server: ComfyServer, download: bool, words: str) -> None:
-    """A zoo model that is not there is refused before anything runs, with how to get it."""
+def check_missing(server: ComfyServer, download: bool, error: str, words: str) -> None:
+    """A zoo model that is not there gives an error that tells how to get it."""
     known = zoo.find("4x_APISR_GRL_GAN_generator.pth")
     assert known is not None
-    with pytest.raises(PromptRejected) as caught:
+    with pytest.raises(ExecutionFailed) as caught:
         server.run(wf.ours("", "options.png", loader=wf.our_loader(known.file, download=download)))
-    errors = caught.value.details["node_errors"]["model"]["errors"]
-    assert len(errors) == 1
+    assert caught.value.details["exception_type"] == f"apisr.{error}"
     assert len(known.urls) == 2
     for word in (words, known.file, str(server.models_dir), *known.urls, str(known.bytes), known.sha256):
-        assert word in errors[0]["details"]
+        assert word in caught.value.details["exception_message"]

@@ -141,7 +141,7 @@ def test_weights_of_a_blend(width: int, dtype: torch.dtype) -> None:
 def test_tiles_that_disagree_are_blended_evenly() -> None:
     """Four constant tiles: the seams lie in the middle and rise evenly, and the centre is their mean."""
     network = Facts(1, 1, Halo(16, 16, 16), 16, bytes_per_pixel(1))
-    tiles = plan(200, 200, network, tile=120)
+    tiles = plan(200, 200, network, tile=130)
     assert (len(tiles.rows), len(tiles.columns)) == (2, 2)
     output = torch.zeros(200, 200, 1)
     stitcher = Stitcher(output, tiles)

@@ -53,7 +53,7 @@ def test_multiples_and_shape(mode: str, height: int, width: int, multiple: int, 
     ("mode", "amount", "words"),
     [
         ("factor", 0.0, "more than 0"),
-        ("longer side", 2.0, "in pixels"),
+        ("longer side", 2.0, "in pixels, at least 16"),
         ("shorter side", 1.5, "in pixels"),
         ("factor", 16384, "at most"),
         ("bigger", 2, "expected one of"),

@@ -134,7 +134,7 @@ def test_nobody_listens(server: FileServer, folder: Path) -> None:
     with FileServer() as gone:
         nobody = f"{gone.address}/a"
     server.answers = {"/b": [body(BODY)]}
-    assert "connection failed" in failure(zoo_model(server, nobody), folder)
+    assert "no connection; is this machine online?" in failure(zoo_model(server, nobody), folder)
     assert_downloaded(zoo_model(server, nobody, "/b"), folder)
 
 

@@ -61,5 +61,5 @@ def test_message_for_a_missing_file_has_all_that_is_needed(model: zoo.ZooModel) 
     message = zoo.missing_message(model, folder)
     for part in (model.file, str(folder), *model.urls, f"{model.bytes} bytes", " MB", model.sha256):
         assert part in message
-    assert "`download`" in message
+    assert "Turn download on" in message
     assert "press R" in message
