@@ -303,8 +303,8 @@ def test_trained_compact_in_tiles_is_exact() -> None:
 @pytest.mark.slow
 def test_trained_rrdb_in_tiles_is_within_half_a_step(tmp_path: Path) -> None:
     torch.save(trained.trained_state_dict("realesrgan-x4plus-anime"), tmp_path / "a.pth")
-    picture = trained.art("demo.png")[:, 80:231, 120:277]
-    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=128)
+    picture = trained.art("demo.png")[:, 60:241, 100:290]
+    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=160)
     assert (whole - tiled).abs().max() <= 0.5 / 255
 
 

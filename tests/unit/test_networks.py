@@ -98,7 +98,12 @@ def test_bf16_at_every_size(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", reference.ZOO)
 def test_fp16_at_every_kind_of_size(name: str) -> None:
-    check_half(name, [*FP16_SIZES, (40, 72)] if name in WINDOWED else FP16_SIZES, torch.float16, tolerance=0.01)
+    check_half(
+        name,
+        [*FP16_SIZES, (16, 16), (40, 72), (67, 53)] if name in WINDOWED else FP16_SIZES,
+        torch.float16,
+        tolerance=0.01,
+    )
 
 
 def check_half(name: str, sizes: list[tuple[int, int]], dtype: torch.dtype, tolerance: float) -> None:
