@@ -1,5 +1,6 @@
 """Run the plan: pictures in, pictures out, tile by tile."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from . import memory, pixels
 from .plan import Plan, plan
 from .pulse import Progress, Pulse
 from .stitch import Stitcher
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def upscale(
     pulse = Pulse(on_tile, is_cancelled)
     job = Job(model, facts, where, _dtype_of(model), pulse, is_out_of_memory, replan)
     current = replan(memory.pixels_within(_left_beside(output, budget, job.device), facts, job.dtype))
+    log.info("Upscaling %d x %dx%d to %dx%d, %s", count, width, height, size[1], size[0], current)
     with torch.no_grad(), pulse.inside(getattr(model, "model", None)):
         for index, picture in enumerate(images):
             if reuse_frames and index and torch.equal(picture, images[index - 1]):
@@ -153,6 +157,7 @@ def _upscale_picture(job: Job, picture: Tensor, output: Tensor, current: Plan, i
         # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
         memory.release_cached(job.device)
         current = smaller
+        log.warning("Out of memory; going on with %s.", current)
     if current.size != size:
         output[..., :colours] = pixels.resize(natural, size)
     if picture.shape[-1] == 4:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import struct
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from apisr_pack.tests import trained
 from safetensors import safe_open
 from safetensors.torch import load_file
 from spandrel import ImageModelDescriptor, ModelLoader
@@ -21,18 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "models" / "realesr-animevideov3.safetensors"
 
 
-def _load_by_path(path: Path) -> ModuleType:
-    """tests/ is never on sys.path: its folder `comfy` would hide the host's package."""
-    spec = importlib.util.spec_from_file_location(f"apisr_tests_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-trained = _load_by_path(ROOT / "tests" / "trained.py")
 ncnn = trained.load_tool("ncnn")
 
 

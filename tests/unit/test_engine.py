@@ -202,11 +202,12 @@ class Tight(NearestModel):
         return super().__call__(image)
 
 
-def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames() -> None:
+def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames(caplog: pytest.LogCaptureFixture) -> None:
     model = Tight(limit=100 * 100)
     images = torch.rand(3, 200, 220, 3)
     assert torch.equal(upscale(model, images, budget=10**9), enlarged(images, 2))
     assert 1 <= model.failures <= 5, "later frames begin with the plan that fitted"
+    assert "Out of memory; going on with" in caplog.text
 
 
 @pytest.mark.parametrize(
