@@ -20,10 +20,9 @@ class Pulse:
     def __init__(self, on_tile: Progress | None, is_cancelled: Callable[[], bool] | None) -> None:
         self.on_tile = on_tile
         self.is_cancelled = is_cancelled
-        self.layers = 1
-        self.layers_done = 0
-        self.tiles_done = 0
-        self.tiles = 1
+        self.layers, self.layers_done = 1, 0
+        self.tiles, self.tiles_done = 1, 0
+        self.frames, self.frames_done = 1, 0
 
     @contextmanager
     def inside(self, network: Any) -> Iterator[None]:
@@ -38,9 +37,14 @@ class Pulse:
             for handle in handles:
                 handle.remove()
 
-    def at(self, tiles_done: int, tiles: int) -> None:
-        """A tile begins, or the last one has ended."""
-        self.tiles_done, self.tiles, self.layers_done = tiles_done, tiles, 0
+    def frame(self, done: int, frames: int) -> None:
+        """A frame begins, or the last one has ended."""
+        self.frames, self.frames_done, self.tiles_done, self.layers_done = frames, done, 0, 0
+        self._beat()
+
+    def tile(self, done: int, tiles: int) -> None:
+        """A tile of the frame begins."""
+        self.tiles, self.tiles_done, self.layers_done = tiles, done, 0
         self._beat()
 
     def _layer(self, *_: object) -> None:
@@ -51,6 +55,6 @@ class Pulse:
         if self.is_cancelled and self.is_cancelled():
             raise Cancelled("The upscaling was cancelled.")
         if self.on_tile:
-            # layers that run more than once must not run ahead into the next tile
-            part = min(self.layers_done / self.layers, 1.0) if self.tiles_done < self.tiles else 0.0
-            self.on_tile(self.tiles_done + part, self.tiles)
+            part = min(self.layers_done / self.layers, 1.0)  # layers may run more than once
+            done = self.frames_done * self.tiles + self.tiles_done + part
+            self.on_tile(done, self.frames * self.tiles)

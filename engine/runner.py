@@ -27,8 +27,8 @@ class Job:
     dtype: torch.dtype
     pulse: Pulse
     is_out_of_memory: Callable[[BaseException], bool]
-    replan: Callable[[int], Plan]
-    """The plan with tiles of at most so many input pixels."""
+    plan: Callable[[int, int, int], Plan]
+    """The plan for an image of some height and width, with tiles of at most so many input pixels."""
 
 
 def upscale(
@@ -81,20 +81,22 @@ def upscale(
     if not memory.same_device(_device_of(model), where):
         getattr(model, "model", model).to(where)
 
-    def replan(max_pixels: int) -> Plan:
+    def plan_for(height: int, width: int, max_pixels: int) -> Plan:
         return plan(height, width, facts, max_pixels=max_pixels, tile=tile, overlap=overlap)
 
     pulse = Pulse(on_tile, is_cancelled)
-    job = Job(model, facts, where, _dtype_of(model), pulse, is_out_of_memory, replan)
-    current = replan(memory.pixels_within(_left_beside(output, budget, job.device), facts, job.dtype))
-    log.info("Upscaling %d x %dx%d to %dx%d, %s", count, width, height, size[1], size[0], current)
+    job = Job(model, facts, where, _dtype_of(model), pulse, is_out_of_memory, plan_for)
+    limit = memory.pixels_within(_left_beside(output, budget, where), facts, job.dtype)
+    first = job.plan(height, width, limit)
+    log.info("Upscaling %d x %dx%d to %dx%d, %s", count, width, height, size[1], size[0], first)
     with torch.no_grad(), pulse.inside(getattr(model, "model", None)):
         for index, picture in enumerate(images):
+            pulse.frame(index, count)
             if reuse_frames and index and torch.equal(picture, images[index - 1]):
                 output[index] = output[index - 1]
             else:
-                current = _upscale_picture(job, picture, output[index], current, index, count)
-        pulse.at(count * len(current), count * len(current))
+                limit = _upscale_picture(job, picture, output[index], limit)
+        pulse.frame(count, count)
     return output
 
 
@@ -137,42 +139,64 @@ def _left_beside(output: Tensor, budget: int | None, device: torch.device) -> in
     return free - output.nbytes if output.device.type == device.type else free
 
 
-def _upscale_picture(job: Job, picture: Tensor, output: Tensor, current: Plan, index: int, count: int) -> Plan:
-    """Upscale (H, W, C) into (H', W', C), with smaller tiles if memory runs out. Returns the plan that fitted."""
+def _upscale_picture(job: Job, picture: Tensor, output: Tensor, limit: int) -> int:
+    """Upscale (H, W, C) into (H', W', C) with tiles of at most `limit` input pixels. Returns the limit that held."""
     colours = 1 if picture.shape[-1] == 1 else 3
     size = output.shape[0], output.shape[1]
-    natural = output[..., :colours]
-    if current.size != size:
-        natural = output.new_empty((*current.size, colours))
-    while True:
-        try:
-            _run(job, picture, Stitcher(natural, current), current, index * len(current), count * len(current))
-            break
-        except Exception as error:
-            if not job.is_out_of_memory(error):
-                raise
-            smaller = job.replan(current.tile_pixels // 2)
-            if smaller.tile_pixels >= current.tile_pixels:
-                raise
-        # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
-        memory.release_cached(job.device)
-        current = smaller
-        log.warning("Out of memory; going on with %s.", current)
-    if current.size != size:
+    natural_size = picture.shape[0] * job.facts.scale, picture.shape[1] * job.facts.scale
+    natural = output[..., :colours] if natural_size == size else output.new_empty((*natural_size, colours))
+    limit = _in_tiles(job, picture, natural, limit, job.pulse.tile)
+    if natural_size != size:
         output[..., :colours] = pixels.resize(natural, size)
     if picture.shape[-1] == 4:
         output[..., 3:] = pixels.resize_alpha(picture[..., 3:].to(output), size)
-    return current
+    return limit
 
 
-def _run(job: Job, picture: Tensor, stitcher: Stitcher, current: Plan, tiles_before: int, tiles: int) -> None:
+def _in_tiles(
+    job: Job, picture: Tensor, output: Tensor, limit: int, on_tile: Callable[[int, int], None] | None = None
+) -> int:
+    """Upscale the colours of (H, W, C) into (H * scale, W * scale, 1 or 3), tile by tile."""
+    current = job.plan(picture.shape[0], picture.shape[1], limit)
+    limit = max(limit, current.tile_pixels)  # there may be no smaller tiles; these are tried all the same
+    stitcher = Stitcher(output, current)
     for y, row in enumerate(current.rows):
         for x, column in enumerate(current.columns):
-            job.pulse.at(tiles_before + y * len(current.columns) + x, tiles)
+            if on_tile:
+                on_tile(y * len(current.columns) + x, len(current))
             source = picture[row.start : row.start + row.length, column.start : column.start + column.length]
-            batch = pixels.to_network(source, _channels_of(job.model), job.device, job.dtype)
-            result = pixels.from_network(job.model(batch), grey=picture.shape[-1] == 1)
-            expected = row.length * current.scale, column.length * current.scale
-            if result.shape[:2] != expected:
-                raise ValueError(f"The model made {tuple(result.shape[:2])} pixels of a tile; expected {expected}.")
-            stitcher.put(result.clamp(0, 1).to(stitcher.output), y, x)
+            tile, limit = _tile(job, source, output, limit)
+            stitcher.put(tile, y, x)
+    return limit
+
+
+def _tile(job: Job, source: Tensor, output: Tensor, limit: int) -> tuple[Tensor, int]:
+    """Upscale one tile; the result has the dtype and device of `output`.
+
+    A tile that does not fit into memory is upscaled as a picture of its own, in smaller tiles. So what was finished
+    before it stays finished, and the tiles after it begin small.
+    """
+    height, width = source.shape[:2]
+    if height * width <= limit:
+        try:
+            return _run(job, source).to(output), limit
+        except Exception as error:
+            limit = height * width // 2
+            smaller = job.plan(height, width, limit)
+            if len(smaller) == 1 or not job.is_out_of_memory(error):
+                raise
+        # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
+        memory.release_cached(job.device)
+        log.warning("Out of memory with %dx%d pixels; going on with %s.", width, height, smaller)
+    tile = output.new_empty((height * job.facts.scale, width * job.facts.scale, output.shape[-1]))
+    return tile, _in_tiles(job, source, tile, limit)
+
+
+def _run(job: Job, source: Tensor) -> Tensor:
+    """The network on one tile: (h, w, C) -> (h * scale, w * scale, 1 or 3) in [0, 1]."""
+    batch = pixels.to_network(source, _channels_of(job.model), job.device, job.dtype)
+    result = pixels.from_network(job.model(batch), grey=source.shape[-1] == 1)
+    expected = source.shape[0] * job.facts.scale, source.shape[1] * job.facts.scale
+    if result.shape[:2] != expected:
+        raise ValueError(f"The model made {tuple(result.shape[:2])} pixels of a tile; expected {expected}.")
+    return result.clamp(0, 1)

@@ -207,7 +207,34 @@ def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames(caplog: pytest.Log
     images = torch.rand(3, 200, 220, 3)
     assert torch.equal(upscale(model, images, budget=10**9), enlarged(images, 2))
     assert 1 <= model.failures <= 5, "later frames begin with the plan that fitted"
-    assert "Out of memory; going on with" in caplog.text
+    assert "Out of memory with 220x200 pixels; going on with" in caplog.text
+
+
+class RunsOut(NearestModel):
+    """Memory that runs out once, at some call, however small the tile; the calls that were answered are kept."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+        self.attempts = 0
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self.attempts += 1
+        if self.attempts == self.at:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return super().__call__(image)
+
+
+@pytest.mark.parametrize("at", [1, 2, 6, 9])
+def test_finished_tiles_are_not_computed_again(at: int) -> None:
+    images = torch.rand(1, 200, 220, 3)
+    calm, hit = NearestModel(), RunsOut(at)
+    expected = upscale(calm, images, tile=100)
+    assert len(calm.model.calls) == 9
+    assert torch.equal(upscale(hit, images, tile=100), expected)
+    full = calm.model.calls[0]
+    assert hit.model.calls[: at - 1] == [full] * (at - 1), "those before it"
+    assert full not in hit.model.calls[at - 1 :], "none of them again, and the rest in smaller ones"
 
 
 @pytest.mark.parametrize(
