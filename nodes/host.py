@@ -104,7 +104,7 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
     """
     numbers = pictures * size[0] * size[1] * channels
     needed = numbers * model_management.intermediate_dtype().itemsize + scratch * 4
-    free = model_management.get_free_memory(model_management.intermediate_device())
+    free: Any = model_management.get_free_memory(model_management.intermediate_device())  # bytes
     if needed > free:
         raise NotEnoughMemory(
             f"{pictures} x {size[1]}x{size[0]} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "
