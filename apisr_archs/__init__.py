@@ -21,7 +21,7 @@ from .errors import (
 )
 from .facts import Facts, Halo
 from .foreign import facts_of, is_misread_grl
-from .load import load_model
+from .load import load_model, set_precision
 from .model import UpscaleModel
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "facts_of",
     "is_misread_grl",
     "load_model",
+    "set_precision",
 ]

@@ -27,6 +27,8 @@ WRAPPERS = ("model_state_dict", "params_ema", "params-ema", "params", "state_dic
 """Keys under which training code keeps the weights, the better choice first (EMA weights before raw ones)."""
 SIGNS_OF_CODE = ("Unsupported global", "unsupported GLOBAL", "reduce", "Unsupported class", "Unsupported operand")
 """Parts of what torch says of a pickle that asks for more than `weights_only` allows."""
+PICKLES = 5
+"""Torch's old format is so many pickles (magic, protocol, system, object, keys), then raw numbers."""
 MAX_DEPTH = 8
 """Wrappers within wrappers; more is a file that contains itself."""
 PREFIXES = ("module.", "_orig_mod.")
@@ -105,6 +107,11 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
     is_zip = head.startswith(b"PK\x03\x04")
     if is_zip:
         _refuse_bad_archive(path)
+    elif head[257:262] == b"ustar":
+        # torch before 2.6 ran code out of these in spite of `weights_only` (CVE-2025-32434)
+        raise UnsafeWeights(
+            f"{path} is in torch's oldest format, a tar file, which is not safe to read. Get another file."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch asks to be told about bare pickles
@@ -119,6 +126,10 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
                 "on this machine. Get the model as .safetensors, or from its author's page."
             ) from None
         raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise CorruptWeights(f"{path} could not be read: {error}.") from error
     except Exception as error:  # torch.load throws nearly anything at bytes that are no whole checkpoint
         raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error
 
@@ -141,10 +152,13 @@ def _begins_with_whole_pickle(path: Path, head: bytes) -> bool:
         return False
     with path.open("rb") as file:
         try:
-            while file.peek(1)[:1] == b"\x80":  # torch's old format is several pickles, then raw numbers
-                deque(pickletools.genops(file), maxlen=0)
+            for _ in range(PICKLES):
+                if file.peek(1)[:1] == b"\x80":
+                    deque(pickletools.genops(file), maxlen=0)
         except ValueError:
             return False
+        except (MemoryError, OverflowError):
+            return True  # lengths that no honest file has
     return True
 
 

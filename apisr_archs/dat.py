@@ -21,6 +21,8 @@ from .facts import Facts, Halo, bytes_per_pixel
 from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
+LARGEST_WINDOW = 64
+"""Twice the largest that was published; the biases of a larger one could fill the memory."""
 DERIVED = ("rpe_biases", "relative_position_index", "attn_mask_0", "attn_mask_1")
 """Last parts of the names of buffers that training code saves and that follow from the config."""
 
@@ -83,7 +85,8 @@ def _read_split(weights: Mapping[str, Tensor], dim: int, hidden: int) -> Window:
     positions = weights.get("layers.0.blocks.0.attn.attns.0.rpe_biases")  # ((2h-1) * (2w-1), 2), the last is (h-1, w-1)
     if positions is not None:
         height, width = (int(v) + 1 for v in positions[-1].tolist())
-        if tuple(positions.shape) != ((2 * height - 1) * (2 * width - 1), 2):
+        expected = ((2 * height - 1) * (2 * width - 1), 2)
+        if tuple(positions.shape) != expected or not 1 <= min(height, width) <= max(height, width) <= LARGEST_WINDOW:
             raise ValueError(f"rpe_biases of shape {tuple(positions.shape)} do not belong to windows {height}x{width}.")
         return height, width
     # Without the buffer DAT-small and DAT-2 look alike; APISR's is DAT-small. The others have wide windows.

@@ -44,12 +44,18 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
     # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
     with torch.inference_mode(False), torch.no_grad():
         descriptor = _recognise(Path(path))
-    dtype = DTYPES[precision]
-    supported = {torch.float16: descriptor.supports_half, torch.bfloat16: descriptor.supports_bfloat16}
-    if not supported.get(dtype, True):
-        raise UnsupportedWeights(f"{path}: {descriptor.architecture.name} cannot run in {precision}. Use fp32.")
-    model = descriptor if isinstance(descriptor, UpscaleModel) else _adopt(descriptor)
-    return model.eval().to(torch.device(device), dtype)
+        model = descriptor if isinstance(descriptor, UpscaleModel) else _adopt(descriptor)
+    supported = {"fp16": model.supports_half, "bf16": model.supports_bfloat16}
+    if not supported.get(precision, True):
+        raise UnsupportedWeights(f"{path}: {model.architecture.name} cannot run in {precision}. Use fp32.")
+    set_precision(model, precision)
+    return model.eval().to(torch.device(device))
+
+
+def set_precision(model: UpscaleModel, precision: str) -> None:
+    """Cast a model to one of `DTYPES`, before a memory manager takes it over."""
+    with torch.inference_mode(False), torch.no_grad():
+        model.to(DTYPES[precision])
 
 
 def _recognise(path: Path) -> ImageModelDescriptor[nn.Module]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -50,10 +51,14 @@ def _finite(call: Call) -> Call:
             log.warning("%s gave NaN or infinity; its weights may be damaged.", type(network).__name__)
             return output
         log.warning("%s overflowed in %s; this part is computed again in fp32.", type(network).__name__, image.dtype)
-        network.float()  # exact, and so is the way back
+        floats = [t for t in chain(network.parameters(), network.buffers()) if t.is_floating_point()]
+        kept = [tensor.data for tensor in floats]
         try:
+            for tensor in floats:
+                tensor.data = tensor.data.float()
             return call(network, image.float())
-        finally:
-            network.to(image.dtype)
+        finally:  # needs no memory: the way here may have ended for lack of it
+            for tensor, data in zip(floats, kept, strict=True):
+                tensor.data = data
 
     return run

@@ -14,6 +14,7 @@ UNKNOWN_FREE = 2 * 1024**3
 OUT_OF_MEMORY = (
     "out of memory",  # CUDA, HIP, XPU, MPS
     "can't allocate memory",  # the CPU's allocator
+    "not enough memory",  # the same on Windows
     "not enough gpu video memory",  # DirectML
     "cudnn_status_alloc_failed",
     "cublas_status_alloc_failed",

@@ -5,7 +5,7 @@ from math import floor, sqrt
 RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapixels")
 """What `amount` counts: nothing, times the input, pixels, pixels, and units of 1024 x 1024 pixels."""
 MAX_SIDE = 65536
-"""Beyond this a picture is a typing error."""
+"""Beyond this an amount is a typing error."""
 
 
 def target_size(
@@ -32,7 +32,7 @@ def target_size(
         "megapixels": sqrt(amount * 1024 * 1024 / (height * width)),
     }[resize_to]
     size = _rounded(height * factor, multiple_of), _rounded(width * factor, multiple_of)
-    if max(size) > MAX_SIDE:
+    if resize_to != "model scale" and max(size) > MAX_SIDE:
         raise ValueError(
             f"The result would be {size[1]}x{size[0]} pixels; at most {MAX_SIDE} a side. "
             f"Check amount ({amount:g}) and resize_to ({resize_to!r})."

@@ -43,9 +43,9 @@ def is_good_at_fp16(device: torch.device) -> bool:
 def hand_over(model: Any, device: torch.device) -> None:
     """Put a model in the care of the memory manager. Its dtype must not change afterwards."""
     # looked up now: ComfyUI replaces the class at start when it manages memory dynamically
-    model.patcher = comfy.model_patcher.CoreModelPatcher(
-        model.model, load_device=device, offload_device=model_management.unet_offload_device()
-    )
+    # (the manager's offload device may be the GPU, which is no place for what was meant to run on the CPU)
+    offload = device if device.type == "cpu" else model_management.unet_offload_device()
+    model.patcher = comfy.model_patcher.CoreModelPatcher(model.model, load_device=device, offload_device=offload)
 
 
 @contextmanager
@@ -104,7 +104,10 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
     """
     numbers = pictures * size[0] * size[1] * channels
     needed = numbers * model_management.intermediate_dtype().itemsize + scratch * 4
-    free: Any = model_management.get_free_memory(model_management.intermediate_device())  # bytes
+    device = model_management.intermediate_device()
+    if device.type != "cpu":  # with --gpu-only: other models may have to leave
+        model_management.free_memory(needed, device)
+    free: Any = model_management.get_free_memory(device)  # bytes
     if needed > free:
         raise NotEnoughMemory(
             f"{pictures} x {size[1]}x{size[0]} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "

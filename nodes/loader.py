@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..apisr_archs import load_model, zoo
+from ..apisr_archs import load_model, set_precision, zoo
 from ..apisr_archs.download import download as download_weights
 from . import catalogue, host
 
@@ -72,16 +72,9 @@ class APISRModelLoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str | None = None, **_: Any) -> tuple[str, int, int] | str | None:
-        """Follows the file: a replaced one is loaded anew. (Not if the name comes through a link: it is not told here.)
-
-        A zoo model is the same before and after its download, so that the next run need not compute all again.
-        """
-        if model_name is None:
-            return None
-        path, known = catalogue.find(model_name), zoo.find(model_name)
-        if known and (path is None or path.stat().st_size == known.bytes):
-            return known.sha256
+    def fingerprint_inputs(cls, model_name: str | None = None, **_: Any) -> tuple[str, int, int] | None:
+        """Follows the file: a replaced one is loaded anew. (A name that comes through a link is not told here.)"""
+        path = catalogue.find(model_name) if model_name is not None else None
         if path is None:
             return None
         stat = path.stat()
@@ -102,7 +95,7 @@ class APISRModelLoader(io.ComfyNode):
         # the dtype is settled before the memory manager takes over: it keeps the size and copies of the weights
         model = load_model(path, "fp32" if precision == "auto" else precision)
         if precision == "auto" and model.supports_half and host.is_good_at_fp16(where):
-            model.half()
+            set_precision(model, "fp16")
         host.hand_over(model, where)
         log.info("%s: %s %dx, %s, on %s", path.name, model.architecture.name, model.scale, model.dtype, where)
         return io.NodeOutput(model)

@@ -33,6 +33,7 @@ def test_every_mode_is_tested() -> None:
         ((67, 53), "factor", 0.5, 1, (34, 27)),
         ((104, 152), "factor", 1.5, 8, (160, 232)),  # 156 and 228 lie halfway: both go up
         ((5, 5), "model scale", 2.0, 64, (64, 64)),
+        ((20000, 800), "model scale", 2.0, 1, (80000, 3200)),  # a page of a web comic
     ],
 )
 def test_sizes(size: tuple[int, int], mode: str, amount: float, multiple: int, expected: tuple[int, int]) -> None:

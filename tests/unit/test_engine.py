@@ -246,6 +246,7 @@ def test_finished_tiles_are_not_computed_again(at: int) -> None:
         (MemoryError(), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 5.98 GB)"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 12884901888 bytes."), True),
         (RuntimeError("There is not enough GPU video memory available!"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),

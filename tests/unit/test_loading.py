@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -194,9 +195,10 @@ def test_models_can_be_copied(tmp_path: Path) -> None:
         assert torch.equal(model(image), before)
 
 
-def test_weights_made_in_inference_mode_can_be_used_outside() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_weights_made_in_inference_mode_can_be_used_outside(precision: str) -> None:
     with torch.inference_mode():  # as ComfyUI runs nodes
-        model = load_model(trained.ROOT / "models" / "realesr-animevideov3.safetensors")
+        model = load_model(trained.ROOT / "models" / "realesr-animevideov3.safetensors", precision)
     assert not any(tensor.is_inference() for tensor in (*model.model.parameters(), *model.model.buffers()))
 
 
@@ -212,6 +214,24 @@ def test_what_overflows_in_fp16_is_computed_in_fp32(caplog: pytest.LogCaptureFix
     assert (model(image) - expected).abs().max() <= 0.01
     assert model.dtype == torch.float16
     assert "computed again in fp32" in caplog.text
+
+
+def test_running_out_of_memory_in_fp32_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    weights = reference.rrdb_state_dict(blocks=1)
+    weights["conv_hr.weight"][0] = 6e4
+    weights["conv_last.weight"][:, 0] = 0
+    model = load_model(save(weights, tmp_path / "a.pth"), "fp16")
+
+    def runs_out(_: Any, args: tuple[Tensor, ...]) -> None:
+        if args[0].dtype == torch.float32:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    before = {key: value.clone() for key, value in model.model.state_dict().items()}
+    model.model.conv_hr.register_forward_pre_hook(runs_out)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        model(torch.rand(1, 3, 8, 8))
+    after = model.model.state_dict()
+    assert all(after[key].dtype == torch.float16 and torch.equal(after[key], before[key]) for key in before)
 
 
 def test_damaged_weights_are_noticed(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
@@ -337,6 +357,14 @@ def test_weights_of_impossible_shapes(weights: Weights, tmp_path: Path) -> None:
         load_model(save(weights, tmp_path / "a.pth"))
 
 
+def test_windows_that_would_fill_the_memory(tmp_path: Path) -> None:
+    _, weights = reference.with_weights(lambda: reference.dat("light", depth=[1]))
+    grid = torch.meshgrid(torch.arange(-127, 128), torch.arange(-127, 128), indexing="ij")
+    weights["layers.0.blocks.0.attn.attns.0.rpe_biases"] = torch.stack(grid, -1).flatten(0, 1).float()
+    with pytest.raises(UnsupportedWeights):
+        load_model(save(weights, tmp_path / "a.pth"))
+
+
 @pytest.mark.parametrize("last", [(199, 199), (-1, 3), (float("inf"), 1), (float("nan"), 1)])
 def test_windows_of_impossible_sizes(last: tuple[float, float], tmp_path: Path) -> None:
     _, weights = reference.with_weights(lambda: reference.dat("light", depth=[1]))
@@ -367,6 +395,31 @@ def test_code_in_a_pickle_does_not_run(new_format: bool, tmp_path: Path) -> None
     with pytest.raises(UnsafeWeights, match="can run any code"):
         load_model(path)
     assert not marker.exists()
+
+
+def test_code_beside_weights_in_the_old_format(tmp_path: Path) -> None:
+    """128 numbers: their count looks like the beginning of a pickle."""
+    marker, path = tmp_path / "ran", tmp_path / "a.pth"
+    content = {"w": torch.zeros(128), "x": _RunsCode(marker)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UnsafeWeights):
+        load_model(path)
+    assert not marker.exists()
+
+
+def test_a_pickle_of_impossible_lengths(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"\x80\x02cos\nsystem\n\x8e" + (1 << 60).to_bytes(8, "little"))
+    with pytest.raises((UnsafeWeights, CorruptWeights)):
+        load_model(path)
+
+
+def test_tar_files_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.pth"
+    with tarfile.open(path, "w") as archive:
+        archive.add(__file__, "storages")
+    with pytest.raises(UnsafeWeights, match="tar file"):
+        load_model(path)
 
 
 def test_code_in_a_bare_pickle_does_not_run(tmp_path: Path) -> None:
