@@ -5,7 +5,7 @@ In the order of the data:
     download    a known file, verified, onto the disk
     checkpoint  file -> clean state dict, never running code from it
     registry    state dict -> network, by keys and shapes
-    grl, rrdb, dat, compact   the networks; windows and padding are shared by them
+    grl, rrdb, dat, compact   the networks; windows, padding and tail are shared by them
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
     load        all of it: path -> UPSCALE_MODEL
 """

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .facts import Facts, Halo, bytes_per_pixel
 from .padding import pad_to_multiple
+from .tail import enlarge_4x
 from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 WINDOW: Window = (8, 8)
@@ -272,11 +273,5 @@ class GRL(nn.Module):
         deep = self.norm_end(self.layers(self.norm_start(shallow.permute(0, 2, 3, 1))))  # (B, H, W, C)
         x = self.conv_after_body(deep.permute(0, 3, 1, 2)) + shallow
         x = self.conv_before_upsample(x)
-        x = _lrelu(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))
-        x = _lrelu(self.conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))
-        x = self.conv_last(_lrelu(self.conv_hr(x))) + self.mean
+        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last) + self.mean
         return x[..., : height * self.scale, : width * self.scale]
-
-
-def _lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu_(x, negative_slope=0.2)  # in place: x is always a fresh convolution output

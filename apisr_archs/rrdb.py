@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .facts import Facts, Halo, bytes_per_pixel
 from .padding import pad_to_multiple
+from .tail import enlarge_4x, lrelu
 
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
@@ -82,7 +83,7 @@ class DenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         seen = [x]
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen.append(_lrelu(conv(torch.cat(seen, dim=1))))
+            seen.append(lrelu(conv(torch.cat(seen, dim=1))))
         return torch.add(x, self.conv5(torch.cat(seen, dim=1)), alpha=RESIDUAL_SCALE)
 
 
@@ -122,15 +123,9 @@ class RRDBNet(nn.Module):
             x = F.pixel_unshuffle(pad_to_multiple(x, self.unshuffle), self.unshuffle)
         x = self.conv_first(x)
         x = x + self.conv_body(self.body(x))
-        x = _lrelu(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))
-        x = _lrelu(self.conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))
-        x = self.conv_last(_lrelu(self.conv_hr(x)))
+        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last)
         return x[..., : height * self.scale, : width * self.scale]
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
-
-
-def _lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu_(x, negative_slope=0.2)  # in place: x is always a fresh convolution output

@@ -22,6 +22,7 @@ from torch import Tensor
 load_pack()
 load_comfyui()
 
+# only now can these be imported
 import comfy.utils  # noqa: E402
 from apisr_pack import engine  # noqa: E402
 from apisr_pack.apisr_archs import UpscaleModel  # noqa: E402
