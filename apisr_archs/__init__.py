@@ -5,7 +5,8 @@ In the order of the data:
     download    a known file, verified, onto the disk
     checkpoint  file -> clean state dict, never running code from it
     registry    state dict -> network, by keys and shapes
-    grl, rrdb, dat, compact   the networks; windows, padding and tail are shared by them
+    grl, rrdb, dat (with dat_attention), compact   the networks
+    layout, padding, windows, strips, tail, statistics   what they share
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
     load        all of it: path -> UPSCALE_MODEL
 """
@@ -19,10 +20,11 @@ from .errors import (
     UnsafeWeights,
     UnsupportedWeights,
 )
-from .facts import Facts, Halo
+from .facts import Facts, Halo, Strips
 from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
-from .model import UpscaleModel
+from .model import UpscaleModel, in_fp32
+from .statistics import Statistics
 
 __all__ = [
     "ApisrError",
@@ -32,10 +34,13 @@ __all__ = [
     "Halo",
     "MissingWeights",
     "NotEnoughMemory",
+    "Statistics",
+    "Strips",
     "UnsafeWeights",
     "UnsupportedWeights",
     "UpscaleModel",
     "facts_of",
+    "in_fp32",
     "is_misread_grl",
     "load_model",
     "set_precision",

@@ -11,7 +11,9 @@ from math import isqrt
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .facts import Facts, Halo, bytes_per_pixel
+from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layout import channels_last
+from .strips import in_strips
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,17 @@ def facts(config: CompactConfig) -> Facts:
     """Each convolution sees one more pixel on each side: the receptive field is finite and known."""
     radius = config.convs + 2
     exact = -(-radius // 8) * 8
+    # numbers that are held per pixel: by two layers of the body at once; by the last layer and the result
+    colours, detail = config.channels, config.channels * config.scale**2
+    body, result = 2 * config.features + colours, config.features + detail + colours
+    most = max(body, result + detail)
     return Facts(
         scale=config.scale,
         alignment=1,
         halo=Halo(exact=exact, normal=exact, fast=exact // 2),
         feather=16,
-        bytes_per_pixel=bytes_per_pixel(max(14 * config.features, 20 * config.channels * config.scale**2)),
+        bytes_per_pixel=bytes_per_pixel(1.08 * 4 * most),
+        strips=Strips(1, halo=1, redone=0.1, trunk=body / most, kept=result / most, strip=3 * detail / most),
     )
 
 
@@ -70,6 +77,15 @@ class Compact(nn.Module):
         layers += [nn.PReLU(config.features), nn.Conv2d(config.features, out_channels, 3, padding=1)]
         self.body = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        detail = F.pixel_shuffle(self.body(x), self.scale)  # (B, C * s^2, H, W) -> (B, C, H * s, W * s)
-        return detail + F.interpolate(x, scale_factor=self.scale, mode="nearest")
+    def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
+        """rows: input rows of a strip of the last layers; None for all at once."""
+        x = channels_last(x)
+        features = self.body[:-1](x)
+
+        def enlarge(top: int, bottom: int) -> Tensor:
+            detail = self.body[-1](features[:, :, top:bottom])
+            # nearest enlarging before the pixel-shuffle: each pixel's copies are the channels that come to lie on it
+            detail += x[:, :, top:bottom].repeat_interleave(self.scale**2, dim=1)
+            return F.pixel_shuffle(detail, self.scale)  # (B, C * s^2, h, W) -> (B, C, h * s, W * s)
+
+        return in_strips(enlarge, x.shape[2], rows, halo=1, scale=self.scale)

@@ -8,7 +8,7 @@ The channel attention and the pooled gates look at every pixel: DAT has no finit
 Tokens stay in image layout (B, H, W, C); convolutions see them as channels-last (B, C, H, W) views.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 from typing import Literal
@@ -17,14 +17,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .facts import Facts, Halo, bytes_per_pixel
-from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
+from .dat_attention import ChannelAttention, SpatialAttention
+from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layout import channels_last, image, tokens
+from .statistics import WHOLE, Statistics
+from .strips import before_update, in_strips, without_halo
+from .windows import Window
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 LARGEST_WINDOW = 64
 """Twice the largest that was published; the biases of a larger one could fill the memory."""
 DERIVED = ("rpe_biases", "relative_position_index", "attn_mask_0", "attn_mask_1")
 """Last parts of the names of buffers that training code saves and that follow from the config."""
+HALO_OF_RESIDUAL_CONV = 2
+"""Rows that `_residual_conv` sees beyond a strip: one for each 3x3 convolution."""
+HALO_OF_TAIL = 6
+"""The same for all that follows the groups: at most four 3x3 convolutions in a row at LR, and two at larger sizes."""
 
 
 @dataclass(frozen=True)
@@ -114,157 +122,25 @@ def tags(config: DATConfig) -> list[str]:
 
 
 def facts(config: DATConfig) -> Facts:
-    """No halo makes DAT's tiles exact; aligned to the windows, 32 comes near, and a wide blend hides the rest."""
+    """No halo makes DAT's tiles exact: beside its statistics, they need 64 and a wide blend to come near (70 dB)."""
+    tail = 9 * config.features * config.scale**2 if config.upsampler == "pixelshuffle" else 0
+    most = max(46 * config.dim, tail)
     return Facts(
         scale=config.scale,
         alignment=max(config.split),
-        halo=Halo(exact=32, normal=32, fast=32),
+        halo=Halo(exact=64, normal=32, fast=32),
         feather=64,
-        bytes_per_pixel=bytes_per_pixel(70 * config.dim),
+        bytes_per_pixel=bytes_per_pixel(most),
         global_statistics=True,
+        strips=Strips(
+            multiple=max(config.split),
+            halo=1,
+            redone=2,
+            trunk=0.0,
+            kept=(17 * config.dim + 100) / most,
+            strip=max(41 * config.dim, tail) / most,
+        ),
     )
-
-
-class PositionBias(nn.Module):
-    """Dynamic relative position bias (CrossFormer, Wang et al. 2022): an MLP over relative positions."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        hidden = dim // 4
-        self.pos_proj = nn.Linear(2, hidden)
-        self.pos1 = self._layer(hidden, hidden)
-        self.pos2 = self._layer(hidden, hidden)
-        self.pos3 = self._layer(hidden, heads)
-
-    @staticmethod
-    def _layer(hidden: int, out: int) -> nn.Sequential:
-        return nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
-
-    def forward(self, window: Window) -> Tensor:
-        """The bias of each pair of tokens of a window (h, w): (1, heads, h * w, h * w)."""
-        h, w = window
-        weight = self.pos_proj.weight
-        grid = torch.meshgrid(torch.arange(1 - h, h), torch.arange(1 - w, w), indexing="ij")
-        positions = torch.stack(grid, dim=-1).flatten(0, 1).to(weight)  # ((2h-1) * (2w-1), 2)
-        table = self.pos3(self.pos2(self.pos1(self.pos_proj(positions))))
-        return table[relative_index(window, window)].permute(2, 0, 1).unsqueeze(0)
-
-
-class WindowAttention(nn.Module):
-    """One half of the heads of a spatial block. Its bias follows from the weights: derived once, at load, in fp32."""
-
-    def __init__(self, dim: int, heads: int, window: Window, shifted: bool) -> None:
-        super().__init__()
-        self.heads, self.window = heads, window
-        self.scale = (dim // heads) ** -0.5
-        self.shift = (window[0] // 2, window[1] // 2) if shifted else None
-        self.pos = PositionBias(dim // 4, heads)
-        self.register_buffer("bias", torch.empty(0), persistent=False)
-        self.register_load_state_dict_post_hook(lambda module, _: module.derive())
-
-    @torch.no_grad()
-    def derive(self) -> None:
-        """Fill `bias`, (1 or 4, heads, N, N), from the weights."""
-        bias = self.pos(self.window)
-        if self.shift:
-            bias = bias + shift_masks(self.window, self.shift).unsqueeze(1).to(bias)
-        self.bias = bias.contiguous()
-
-    def forward(self, qkv: Iterable[Tensor]) -> Tensor:
-        """q, k, v: (B, H, W, C), H and W multiples of the window -> (B, H, W, C)."""
-        if self.shift:
-            up_left = (-self.shift[0], -self.shift[1])
-            qkv = (x.roll(up_left, dims=(1, 2)) for x in qkv)
-        q, k, v = (to_windows(x, self.window, self.heads) for x in qkv)
-        out = from_windows(attend(q, k, v, self.bias, self.scale), self.window)
-        return out.roll(self.shift, dims=(1, 2)) if self.shift else out
-
-
-class Interaction(nn.Module):
-    """What both kinds of attention share: a convolution beside them, and gates across (section 3.3)."""
-
-    def __init__(self, config: DATConfig) -> None:
-        super().__init__()
-        dim = config.dim
-        self.qkv = nn.Linear(dim, 3 * dim, bias=config.qkv_bias)
-        self.proj = nn.Linear(dim, dim)
-        self.dwconv = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU())
-        self.channel_interaction = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(dim, dim // 8, 1),
-            nn.BatchNorm2d(dim // 8),
-            nn.GELU(),
-            nn.Conv2d(dim // 8, dim, 1),
-        )
-        self.spatial_interaction = nn.Sequential(
-            nn.Conv2d(dim, dim // 16, 1), nn.BatchNorm2d(dim // 16), nn.GELU(), nn.Conv2d(dim // 16, 1, 1)
-        )
-
-    def convolve(self, v: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, C, H, W)."""
-        return self.dwconv(v.permute(0, 3, 1, 2))
-
-
-class SpatialAttention(Interaction):
-    """Attention in windows, half of the heads in (h, w), half in (w, h)."""
-
-    def __init__(self, config: DATConfig, heads: int, shifted: bool) -> None:
-        super().__init__(config)
-        self.multiple = max(config.split)
-        windows = (config.split, (config.split[1], config.split[0]))
-        self.attns = nn.ModuleList(WindowAttention(config.dim // 2, heads // 2, w, shifted) for w in windows)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        height, width = x.shape[1:3]
-        qkv = self.qkv(x)
-        v = qkv.chunk(3, dim=-1)[2]
-        # Zeros after the projection, not masked: padded tokens take part in the softmax, as in the authors' code.
-        padded = F.pad(qkv, (0, 0, 0, -width % self.multiple, 0, -height % self.multiple))
-        halves = zip(*(part.chunk(2, dim=-1) for part in padded.chunk(3, dim=-1)), strict=True)
-        attended = torch.cat([attn(half) for attn, half in zip(self.attns, halves, strict=True)], dim=-1)
-        attended = attended[:, :height, :width].permute(0, 3, 1, 2)  # (B, C, H, W)
-        convolved = self.convolve(v)
-        out = attended * torch.sigmoid(self.channel_interaction(convolved))
-        out = out + convolved * torch.sigmoid(self.spatial_interaction(attended))
-        return self.proj(out.permute(0, 2, 3, 1))
-
-
-class ChannelAttention(Interaction):
-    """Attention between channels: each head's d x d Gram matrix of q and k over all pixels."""
-
-    def __init__(self, config: DATConfig, heads: int) -> None:
-        super().__init__(config)
-        self.heads = heads
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        b, height, width, c = x.shape
-        d = c // self.heads
-        qkv = self.qkv(x)
-        v_image = qkv[..., 2 * c :]
-        qkv = qkv.reshape(b, height * width, 3, self.heads, d).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, d)
-        q, k, v = qkv.unbind(0)
-        attention = self._gram(q, k).softmax(dim=-1).to(v.dtype)  # (B, heads, d, d)
-        attended = v @ attention.transpose(-2, -1)  # (B, heads, N, d)
-        attended = attended.permute(0, 2, 1, 3).reshape(b, height, width, c).permute(0, 3, 1, 2)  # (B, C, H, W)
-        convolved = self.convolve(v_image)
-        out = attended * torch.sigmoid(self.spatial_interaction(convolved))
-        out = out + convolved * torch.sigmoid(self.channel_interaction(attended))
-        return self.proj(out.permute(0, 2, 3, 1))
-
-    def _gram(self, q: Tensor, k: Tensor) -> Tensor:
-        """temperature * normalize(q)^T normalize(k) over the tokens: (B, heads, d, d), fp32.
-
-        The norm of k divides the small product, not the large tensor; normalised q keeps that product within fp16.
-        """
-        k_norm = torch.linalg.vector_norm(k, dim=-2, dtype=torch.float32).clamp_min(1e-12)  # (B, heads, d)
-        smallest = 1e-4 if q.dtype == torch.float16 else 1e-12  # its reciprocal must be finite
-        q_norm = torch.linalg.vector_norm(q, dim=-2, dtype=torch.float32).clamp_min(smallest)
-        q = q * q_norm.reciprocal().unsqueeze(-2).to(q.dtype)
-        gram = (q.transpose(-2, -1) @ k).float()
-        return gram / k_norm.unsqueeze(-2) * self.temperature
 
 
 class SpatialGate(nn.Module):
@@ -276,8 +152,7 @@ class SpatialGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 2 * C) -> (B, H, W, C): the first half of the channels, gated by the second."""
         content, gate = x.chunk(2, dim=-1)
-        gate = self.conv(self.norm(gate).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return content * gate
+        return tokens(self.conv(image(self.norm(gate)))).mul_(content)
 
 
 class FeedForward(nn.Module):
@@ -295,17 +170,18 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: DATConfig, attention: Interaction) -> None:
+    def __init__(self, config: DATConfig, attention: SpatialAttention | ChannelAttention) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.dim)
         self.attn = attention
         self.ffn = FeedForward(config.dim, config.hidden)
         self.norm2 = nn.LayerNorm(config.dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        x = x + self.attn(self.norm1(x))
-        return x + self.ffn(self.norm2(x))
+    def forward(self, x: Tensor, rows: int | None, statistics: Statistics) -> None:
+        """Changes x, (B, H, W, C), in place."""
+        self.attn(x, self.norm1, rows, statistics)
+        for top, bottom, source in before_update(x, rows):
+            x[:, top:bottom] += without_halo(self.ffn(self.norm2(source)), top, bottom)
 
 
 class ResidualGroup(nn.Module):
@@ -317,19 +193,22 @@ class ResidualGroup(nn.Module):
         blocks = []
         for i in range(config.depths[group]):
             if i % 2:
-                attention: Interaction = ChannelAttention(config, heads)
+                attention: SpatialAttention | ChannelAttention = ChannelAttention(config.dim, heads, config.qkv_bias)
             else:
                 # every second spatial block shifts its windows; odd groups begin with a shifted one
                 shifted = i % 4 == (0 if group % 2 else 2)
-                attention = SpatialAttention(config, heads, shifted)
+                attention = SpatialAttention(config.dim, heads, config.qkv_bias, config.split, shifted)
             blocks.append(Block(config, attention))
         self.blocks = nn.Sequential(*blocks)
         self.conv = _residual_conv(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
-        out = self.conv(self.blocks(x).permute(0, 3, 1, 2))
-        return x + out.permute(0, 2, 3, 1)
+    def forward(self, x: Tensor, rows: int | None, statistics: Statistics) -> None:
+        """Changes x, (B, H, W, C), in place."""
+        deep = x.clone()
+        for block in self.blocks:
+            block(deep, rows, statistics)
+        halo = HALO_OF_RESIDUAL_CONV
+        x += tokens(in_strips(lambda top, bottom: self.conv(image(deep[:, top:bottom])), x.shape[1], rows, halo))
 
 
 def _residual_conv(config: DATConfig) -> nn.Module:
@@ -382,10 +261,23 @@ class DAT(nn.Module):
         mean = RGB_MEAN if self.config.channels == 3 else (0.0,) * self.config.channels
         self.mean = torch.tensor(mean).view(1, -1, 1, 1).to(self.conv_first.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        shallow = self.conv_first(x - self.mean)  # (B, C, H, W)
-        deep = self.norm(self.layers(self.before_RG(shallow.permute(0, 2, 3, 1))))  # (B, H, W, C)
-        x = self.conv_after_body(deep.permute(0, 3, 1, 2)) + shallow
-        if self.config.upsampler == "pixelshuffledirect":
-            return self.upsample(x) + self.mean
-        return self.conv_last(self.upsample(self.conv_before_upsample(x))) + self.mean
+    def forward(self, x: Tensor, rows: int | None = None, statistics: Statistics = WHOLE) -> Tensor:
+        """rows: of a strip, a multiple of the larger side of the windows; None for all at once.
+
+        statistics: of the whole picture, if x is not all of it.
+        """
+        x = channels_last(x - self.mean)
+        deep = self.before_RG(tokens(self.conv_first(x)))  # (B, H, W, C)
+        for group in self.layers:
+            group(deep, rows, statistics)
+
+        def enlarge(top: int, bottom: int) -> Tensor:
+            strip = self.conv_after_body(image(self.norm(deep[:, top:bottom])))
+            strip += self.conv_first(x[:, :, top:bottom])  # once more: cheaper than to hold it all the while
+            if self.config.upsampler == "pixelshuffle":
+                strip = self.conv_last(self.upsample(self.conv_before_upsample(strip)))
+            else:
+                strip = self.upsample(strip)
+            return strip.add_(self.mean)
+
+        return in_strips(enlarge, x.shape[2], rows, HALO_OF_TAIL, self.config.scale)

@@ -1,7 +1,7 @@
 """What the tiling engine needs to know of a network, without knowing the network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,6 +19,25 @@ class Halo:
 
 
 @dataclass(frozen=True)
+class Strips:
+    """How the network runs in row strips: same result, less memory (its argument `rows`).
+
+    The three shares are parts of `Facts.bytes_per_pixel`. The peak is the larger of `trunk` for the whole tile, and of
+    `kept` for the whole tile with `strip` for the strip and its halo.
+    """
+
+    multiple: int
+    """Rows of a strip are a multiple of this."""
+    halo: int
+    """Rows that are computed beyond the strip on each side."""
+    redone: float
+    """How many rows of the whole network the halos of one strip cost."""
+    trunk: float
+    kept: float
+    strip: float
+
+
+@dataclass(frozen=True)
 class Facts:
     scale: int
     """Output pixels per input pixel along one axis."""
@@ -28,16 +47,23 @@ class Facts:
     feather: int
     """Width of the blend across a seam, in output pixels."""
     bytes_per_pixel: Mapping[torch.dtype, int]
-    """Peak activation memory per input pixel, for the dtypes fp32, fp16 and bf16.
+    """Peak activation memory per input pixel, for the dtypes fp32, fp16 and bf16, input and output included.
 
-    Ours: the CPU allocator's peak under torch's profiler, the same per pixel at 64x64 and 128x128, and 8 % on top.
+    Ours: the CPU allocator's peak under torch's profiler (benchmarks/memory.py), and 8 % on top.
     """
     global_statistics: bool = False
-    """Whether each output pixel depends on all input pixels, so that no halo makes tiles exact."""
+    """Whether an output pixel may depend on all input pixels, so that no halo makes tiles exact."""
     tiling: bool = True
     """False if the network must see the whole image at once."""
+    strips: Strips | None = None
+    """None if the network cannot run in strips."""
+
+    def corrected(self, dtype: torch.dtype, factor: float) -> "Facts":
+        """The same with another memory figure for a dtype: `factor` times the one so far."""
+        bytes_per_pixel = {**self.bytes_per_pixel, dtype: max(1, round(self.bytes_per_pixel[dtype] * factor))}
+        return replace(self, bytes_per_pixel=bytes_per_pixel)
 
 
-def bytes_per_pixel(fp32: int) -> Mapping[torch.dtype, int]:
+def bytes_per_pixel(fp32: float) -> Mapping[torch.dtype, int]:
     """The three dtypes' figures from the one for fp32."""
-    return {torch.float32: fp32, torch.float16: fp32 // 2, torch.bfloat16: fp32 // 2}
+    return {torch.float32: round(fp32), torch.float16: round(fp32 / 2), torch.bfloat16: round(fp32 / 2)}

@@ -11,6 +11,8 @@ from .facts import Facts, Halo, bytes_per_pixel
 
 UNKNOWN_ALIGNMENT = 32
 """Multiple of every window size in use but the rarest (8, 16 and 32)."""
+SPANDREL_TAKES = 1.75
+"""Memory of spandrel's networks, in parts of ours: at most, measured on RRDB, DAT and Compact."""
 UNKNOWN_BYTES_PER_PIXEL = 4608
 """fp32, times the scale: what core ComfyUI's upscale node assumes for every model."""
 
@@ -22,14 +24,21 @@ def facts_of(model: Any) -> Facts:
         return own
     architecture = getattr(getattr(model, "architecture", None), "id", "")
     if architecture == "ESRGAN":
-        return _esrgan(model)
+        return _as_spandrel_has_it(_esrgan(model))
     if architecture == "Compact":
-        return compact.facts(compact.CompactConfig(model.scale, _tag(model, "nf", 64), _tag(model, "nc", 16)))
+        config = compact.CompactConfig(model.scale, _tag(model, "nf", 64), _tag(model, "nc", 16))
+        return _as_spandrel_has_it(compact.facts(config))
     if architecture == "DAT":
         # spandrel's DAT does not tell its windows; 32 is a multiple of all that were published
         config = dat.DATConfig(depths=(), heads=(), dim=_tag(model, "dim", 180), split=(8, 32), scale=model.scale)
-        return dat.facts(config)
+        return _as_spandrel_has_it(dat.facts(config))
     return _unknown(model)
+
+
+def _as_spandrel_has_it(facts: Facts) -> Facts:
+    """The same network, but not our code: it does not run in strips, and takes more memory."""
+    bytes_per_pixel = {dtype: int(count * SPANDREL_TAKES) for dtype, count in facts.bytes_per_pixel.items()}
+    return replace(facts, bytes_per_pixel=bytes_per_pixel, strips=None)
 
 
 def _esrgan(model: ImageModelDescriptor[Any]) -> Facts:
@@ -61,5 +70,6 @@ def _unknown(model: Any) -> Facts:
         halo=Halo(exact=32, normal=32, fast=16),
         feather=64,
         bytes_per_pixel=bytes_per_pixel(UNKNOWN_BYTES_PER_PIXEL * max(1, model.scale)),
+        global_statistics=True,  # for all we know
         tiling=getattr(model, "tiling", ModelTiling.SUPPORTED) is not ModelTiling.INTERNAL,
     )

@@ -5,7 +5,7 @@ Each block attends within 8x8 windows (half of the channels) and, on the other h
 stands between queries and keys (section 3.2, "anchored stripe attention"). In APISR the stripes are 8x8 and never
 shift. Nothing in a checkpoint tells these sizes reliably, so they are constants here, chosen by the key signature.
 
-Tokens stay in image layout (B, H, W, C); this module's convolutions see them as channels-last (B, C, H, W) views.
+Tokens stay in image layout (B, H, W, C); convolutions see them as channels-last (B, C, H, W) views.
 """
 
 import math
@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .facts import Facts, Halo, bytes_per_pixel
+from . import tail
+from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layout import channels_last, image, tokens
 from .padding import pad_to_multiple
 from .tail import enlarge_4x
 from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
@@ -71,7 +73,8 @@ def facts(config: GRLConfig) -> Facts:
         alignment=WINDOW[0],
         halo=Halo(exact=32, normal=24, fast=16),
         feather=16,
-        bytes_per_pixel=bytes_per_pixel(10600),
+        bytes_per_pixel=bytes_per_pixel(9900),
+        strips=Strips(multiple=1, halo=tail.HALO, redone=2, trunk=0.33, kept=0.105, strip=0.95),
     )
 
 
@@ -173,8 +176,7 @@ class PooledLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H / 2, W / 2, C / 2)."""
-        pooled = F.avg_pool2d(x.permute(0, 3, 1, 2), ANCHOR_FACTOR)
-        return self.reduction(pooled.permute(0, 2, 3, 1))
+        return self.reduction(tokens(F.avg_pool2d(image(x), ANCHOR_FACTOR)))
 
 
 class Anchor(nn.Module):
@@ -237,8 +239,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        out = self.conv(self.blocks(x).permute(0, 3, 1, 2))
-        return x + out.permute(0, 2, 3, 1)
+        return x + tokens(self.conv(image(self.blocks(x))))
 
 
 class GRL(nn.Module):
@@ -266,12 +267,14 @@ class GRL(nn.Module):
     def derive(self) -> None:
         self.mean = torch.tensor(RGB_MEAN).view(1, 3, 1, 1).to(self.conv_first.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
+        """rows: input rows of a strip of the tail; None for all at once."""
         height, width = x.shape[-2:]
         x = pad_to_multiple(x, WINDOW[0], fallback="constant") - self.mean
-        shallow = self.conv_first(x)  # (B, C, H, W)
-        deep = self.norm_end(self.layers(self.norm_start(shallow.permute(0, 2, 3, 1))))  # (B, H, W, C)
-        x = self.conv_after_body(deep.permute(0, 3, 1, 2)) + shallow
+        shallow = self.conv_first(channels_last(x))  # (B, C, H, W)
+        deep = self.norm_end(self.layers(self.norm_start(tokens(shallow))))  # (B, H, W, C)
+        x = self.conv_after_body(image(deep)) + shallow
         x = self.conv_before_upsample(x)
-        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last) + self.mean
+        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last, rows)
+        x += self.mean
         return x[..., : height * self.scale, : width * self.scale]

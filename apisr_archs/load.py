@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from spandrel import ImageModelDescriptor, ModelDescriptor, UnsupportedModelError
+from spandrel import ImageModelDescriptor, UnsupportedModelError
 from torch import nn
 
 from .checkpoint import StateDict, read_state_dict
 from .errors import UnsupportedWeights
 from .foreign import facts_of
 from .model import UpscaleModel
-from .registry import registry
+from .registry import load_weights
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -48,7 +48,8 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
     supported = {"fp16": model.supports_half, "bf16": model.supports_bfloat16}
     if not supported.get(precision, True):
         raise UnsupportedWeights(f"{path}: {model.architecture.name} cannot run in {precision}. Use fp32.")
-    set_precision(model, precision)
+    if model.dtype != DTYPES[precision]:
+        set_precision(model, precision)
     return model.eval().to(torch.device(device))
 
 
@@ -61,11 +62,11 @@ def set_precision(model: UpscaleModel, precision: str) -> None:
 def _recognise(path: Path) -> ImageModelDescriptor[nn.Module]:
     weights = read_state_dict(path)
     try:
-        descriptor: ModelDescriptor = registry().load(weights)
+        descriptor = load_weights(weights)
     except UnsupportedModelError:
         raise UnsupportedWeights(_unknown_message(path, weights)) from None  # spandrel's error says nothing
     except (RuntimeError, LookupError, ValueError, ArithmeticError, TypeError, AssertionError) as error:
-        # a registry entry took the weights for its own, and they did not fit
+        # an architecture took the weights for its own, and they did not fit
         raise UnsupportedWeights(f"{_unknown_message(path, weights)} ({type(error).__name__}: {error})") from error
     if not isinstance(descriptor, ImageModelDescriptor):
         raise UnsupportedWeights(

@@ -1,7 +1,8 @@
 """The UPSCALE_MODEL that this pack hands out: a spandrel descriptor that casts by itself and knows its facts."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -11,10 +12,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from .facts import Facts
+from .padding import pad
 
 log = logging.getLogger(__name__)
-
-Call = Callable[[nn.Module, Tensor], Tensor]
 
 
 class UpscaleModel(ImageModelDescriptor[nn.Module]):
@@ -26,39 +26,58 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
 
     facts: Facts
 
-    def __init__(self, *args: Any, facts: Facts, call_fn: Call | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, call_fn=_finite(call_fn or _plain), **kwargs)
+    def __init__(self, *args: Any, facts: Facts, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.facts = facts
+        self._told_of_overflow = False
 
     @override
-    def __call__(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) in [0, 1], any float dtype -> (B, C, H * scale, W * scale) in [0, 1] of the same dtype."""
-        return super().__call__(image.to(self.dtype)).to(image.dtype)
+    def __call__(self, image: Tensor, **how: Any) -> Tensor:
+        """(B, C, H, W) in [0, 1], any float dtype -> (B, C, H * scale, W * scale) in [0, 1] of the same dtype.
 
+        how: for networks that run in strips (see `Facts.strips`): `rows`; and for those of them with global statistics:
+        `statistics`.
+        """
+        # not spandrel's own call: that runs in inference mode, which not every device can (DirectML)
+        height, width = image.shape[-2:]
+        right, bottom = self.size_requirements.get_padding(width, height)
+        with torch.no_grad():
+            output = self._finite(pad(image.to(self.dtype), right, bottom), **how)
+            output = output[..., : height * self.scale, : width * self.scale].clamp_(0, 1)
+            return output.to(image.dtype)
 
-def _plain(network: nn.Module, image: Tensor) -> Tensor:
-    return network(image)
-
-
-def _finite(call: Call) -> Call:
-    """`call`, and once more in fp32 if that gave NaN or infinity. Here, since the descriptor clamps infinity away."""
-
-    def run(network: nn.Module, image: Tensor) -> Tensor:
-        output = call(network, image)
+    def _finite(self, image: Tensor, **how: Any) -> Tensor:
+        """The network's output; if that has NaN or infinity, once more in fp32. (Clamping would hide infinity.)"""
+        output = self._run(image, **how)
         if output.isfinite().all():
             return output
+        name = type(self.model).__name__
         if image.dtype == torch.float32:
-            log.warning("%s gave NaN or infinity; its weights may be damaged.", type(network).__name__)
+            log.warning("%s gave NaN or infinity; its weights may be damaged.", name)
             return output
-        log.warning("%s overflowed in %s; this part is computed again in fp32.", type(network).__name__, image.dtype)
-        floats = [t for t in chain(network.parameters(), network.buffers()) if t.is_floating_point()]
-        kept = [tensor.data for tensor in floats]
-        try:
-            for tensor in floats:
-                tensor.data = tensor.data.float()
-            return call(network, image.float())
-        finally:  # needs no memory: the way here may have ended for lack of it
-            for tensor, data in zip(floats, kept, strict=True):
-                tensor.data = data
+        if not self._told_of_overflow:
+            log.warning("%s overflowed in %s; such parts are computed again in fp32.", name, image.dtype)
+            self._told_of_overflow = True
+        with in_fp32(self.model):
+            return self._run(image.float(), **how)
 
-    return run
+    def _run(self, image: Tensor, **how: Any) -> Tensor:
+        # spandrel's own networks take no more than the image, and some want to be called in their own way
+        return self.model(image, **how) if how else self._call_fn(self.model, image)
+
+
+@contextmanager
+def in_fp32(network: nn.Module, device: torch.device | None = None) -> Iterator[None]:
+    """The weights in fp32, and on another device if one is named, for as long as this lasts.
+
+    Whoever manages the originals need not know. Leaving takes no memory, as one may leave for lack of it.
+    """
+    tensors = list(chain(network.parameters(), network.buffers()))
+    kept = [tensor.data for tensor in tensors]
+    try:
+        for tensor in tensors:
+            tensor.data = tensor.data.to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
+        yield
+    finally:
+        for tensor, data in zip(tensors, kept, strict=True):
+            tensor.data = data

@@ -1,6 +1,6 @@
 """From a state dict to a model, by keys and shapes only; the file's name plays no part.
 
-Our networks stand in front of a copy of spandrel's registry, which loads everything else that spandrel knows.
+Our networks come first; spandrel loads everything else that it knows.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from spandrel import MAIN_REGISTRY, Architecture, ArchRegistry, ArchSupport, ImageModelDescriptor
+from spandrel import MAIN_REGISTRY, Architecture, ModelDescriptor
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -43,7 +43,7 @@ NETWORKS = (
 
 
 class NetworkArchitecture(Architecture[nn.Module]):
-    """A `Network` in the form that spandrel's registry takes."""
+    """A `Network` in the form that spandrel's descriptors carry."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(id=f"APISR-{network.id}", name=network.id, detect=lambda sd: self.recognise(sd) is not None)
@@ -65,15 +65,19 @@ class NetworkArchitecture(Architecture[nn.Module]):
         return {key: value for key, value in weights.items() if not self.network.is_derived(key)}
 
     @override
-    def load(self, state_dict: dict[str, Any]) -> ImageModelDescriptor[nn.Module]:
+    def load(self, state_dict: dict[str, Any]) -> UpscaleModel:
         recognised = self.recognise(state_dict)
         if recognised is None:
             raise ValueError(f"These are not the weights of {self.name}.")
-        config, empty = recognised
+        return self.filled(*recognised, state_dict)
+
+    def filled(self, config: Any, empty: nn.Module, weights: Weights) -> UpscaleModel:
+        """The model with these weights, which `recognise` has seen; channels last in memory, on the CPU."""
         facts = self.network.facts(config)
+        network = empty.to_empty(device="cpu").to(memory_format=torch.channels_last)
         return UpscaleModel(
-            empty.to_empty(device="cpu").eval().requires_grad_(False),
-            self.own(state_dict),
+            network.eval().requires_grad_(False),
+            self.own(weights),
             architecture=self,
             purpose="SR" if facts.scale > 1 else "Restoration",
             tags=self.network.tags(config),
@@ -91,9 +95,14 @@ def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in weights.items() if not key.endswith("num_batches_tracked")}
 
 
-def registry() -> ArchRegistry:
-    """A fresh copy of spandrel's registry with our networks in front; spandrel's own is left as it is."""
-    copy = MAIN_REGISTRY.copy()
-    everything_else = tuple(support.architecture.id for support in copy)
-    copy.add(*(ArchSupport.from_architecture(NetworkArchitecture(n), before=everything_else) for n in NETWORKS))
-    return copy
+def load_weights(weights: dict[str, Tensor]) -> ModelDescriptor:
+    """Ours if the weights belong to one of our networks, else what spandrel makes of them.
+
+    Raises:
+        UnsupportedModelError: spandrel does not know them either.
+    """
+    for architecture in map(NetworkArchitecture, NETWORKS):
+        recognised = architecture.recognise(weights)
+        if recognised is not None:
+            return architecture.filled(*recognised, weights)
+    return MAIN_REGISTRY.load(weights)

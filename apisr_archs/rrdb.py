@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .facts import Facts, Halo, bytes_per_pixel
+from . import tail
+from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layout import channels_last
 from .padding import pad_to_multiple
 from .tail import enlarge_4x, lrelu
 
@@ -65,7 +67,8 @@ def facts(config: RRDBConfig) -> Facts:
         alignment=u,
         halo=Halo(exact=exact * u, normal=exact * 3 // 4 * u, fast=exact // 2 * u),
         feather=16,
-        bytes_per_pixel=bytes_per_pixel(225 * config.features // u**2),
+        bytes_per_pixel=bytes_per_pixel(147 * config.features / u**2),
+        strips=Strips(multiple=u, halo=tail.HALO * u, redone=u, trunk=0.28, kept=0.055, strip=1.0),
     )
 
 
@@ -116,14 +119,16 @@ class RRDBNet(nn.Module):
         self.conv_hr = _conv(features, features)
         self.conv_last = _conv(features, config.channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
+        """rows: input rows of a strip of the tail, a multiple of the unshuffle; None for all at once."""
         height, width = x.shape[-2:]
         if self.unshuffle > 1:
             # (B, C, H, W) -> (B, C * u^2, H / u, W / u)
             x = F.pixel_unshuffle(pad_to_multiple(x, self.unshuffle), self.unshuffle)
-        x = self.conv_first(x)
+        x = self.conv_first(channels_last(x))
         x = x + self.conv_body(self.body(x))
-        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last)
+        rows = rows and rows // self.unshuffle
+        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last, rows)
         return x[..., : height * self.scale, : width * self.scale]
 
 

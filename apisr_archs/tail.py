@@ -1,14 +1,55 @@
-"""The upsampling tail that RRDB and GRL share: nearest-neighbour enlarging and convolutions, 4x (Real-ESRGAN)."""
+"""The upsampling tail that RRDB and GRL share: nearest-neighbour enlarging and convolutions, 4x (Real-ESRGAN).
 
+It works at up to 16 times the pixels of the trunk, so it takes most of the memory; hence the row strips.
+"""
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .strips import in_strips
 
-def enlarge_4x(x: Tensor, conv_up1: nn.Conv2d, conv_up2: nn.Conv2d, conv_hr: nn.Conv2d, conv_last: nn.Conv2d) -> Tensor:
-    """(B, F, H, W) -> (B, C, 4 * H, 4 * W)."""
-    x = lrelu(conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))
-    x = lrelu(conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))
-    return conv_last(lrelu(conv_hr(x)))
+HALO = 2
+"""Input rows that a strip of the tail sees beyond itself: 1 1/2 from the convolutions at 2x and 4x, rounded up."""
+
+PHASES = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
+"""Which of the three taps of a convolution each of the four taps of `enlarge_2x` sums up, along one axis."""
+
+
+def enlarge_4x(
+    x: Tensor,
+    conv_up1: nn.Conv2d,
+    conv_up2: nn.Conv2d,
+    conv_hr: nn.Conv2d,
+    conv_last: nn.Conv2d,
+    rows: int | None = None,
+) -> Tensor:
+    """(B, F, H, W) -> (B, C, 4 * H, 4 * W), `rows` input rows at a time; None: all at once."""
+    kernels = [subpixel_kernel(conv.weight) for conv in (conv_up1, conv_up2)]
+
+    def compute(top: int, bottom: int) -> Tensor:
+        strip = x[:, :, top:bottom]
+        for kernel, conv in zip(kernels, (conv_up1, conv_up2), strict=True):
+            strip = lrelu(enlarge_2x(strip, kernel, conv.bias))
+        return conv_last(lrelu(conv_hr(strip)))
+
+    return in_strips(compute, x.shape[2], rows, HALO, scale=4)
+
+
+def enlarge_2x(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """A 3x3 convolution of the picture enlarged 2x (nearest), without making that: 4/9 of the arithmetic.
+
+    Each output pixel sees two input pixels along each axis, so the nine taps fall together to four (Shi et al. 2016,
+    "Is the deconvolution layer the same as a convolutional layer?"). (B, F, H, W) -> (B, F', 2 * H, 2 * W).
+    """
+    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+
+
+def subpixel_kernel(weight: Tensor) -> Tensor:
+    """(F', F, 3, 3) of the convolution -> (F, F', 4, 4) for `enlarge_2x`. Summed up in fp32."""
+    phases = torch.tensor(PHASES, dtype=torch.float32, device=weight.device)
+    kernel = torch.einsum("ak,oikl,bl->ioab", phases, weight.float(), phases)
+    return kernel.to(weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def lrelu(x: Tensor) -> Tensor:

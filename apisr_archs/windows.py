@@ -5,6 +5,8 @@ shift. Which pixels those are depends only on whether a window lies in the last 
 neither: four masks serve every image size. They are added to the relative position bias once, when weights are loaded.
 """
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,6 +36,7 @@ def from_windows(x: Tensor, window: Window) -> Tensor:
     return x.reshape(b, rows * h, columns * w, heads * d)
 
 
+@cache
 def relative_index(query: Window, key: Window) -> Tensor:
     """Index of each (query, key) pair into a flattened table of relative positions: (Nq, Nk), int64.
 
@@ -50,6 +53,7 @@ def _differences(query: int, key: int) -> Tensor:
     return torch.arange(query)[:, None] - torch.arange(key)[None, :] + key - 1
 
 
+@cache
 def shift_masks(window: Window, shift: Window) -> Tensor:
     """What is added to the logits in shifted windows: (4, N, N), 0 or `FORBIDDEN`.
 
@@ -65,30 +69,38 @@ def shift_masks(window: Window, shift: Window) -> Tensor:
     return forbidden.float() * FORBIDDEN
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, last_row: bool = True) -> Tensor:
     """softmax(scale * q k^T + bias) v within each window.
 
     q: (B, rows, columns, heads, Nq, d); k and v: the same with Nk; bias: (1, heads, Nq, Nk) for all windows alike, or
-    (4, heads, Nq, Nk) for shifted windows in the order of `shift_masks`. Returns the shape of q.
+    (4, heads, Nq, Nk) for shifted windows in the order of `shift_masks`. last_row: whether the last row of windows is
+    the image's last. Returns the shape of q.
+
+    Shifted: all windows are computed as if they lay inside the image, then those at its borders once more. That costs
+    a few per cent; to select the others first would copy them all.
     """
+    out = _attend(q, k, v, bias[:1], scale)
     if bias.shape[0] == 1:
-        return _attend(q, k, v, bias, scale)
-    out = torch.empty_like(q)
-    last_row, last_column = q.shape[1] - 1, q.shape[2] - 1
-    regions = (
-        (slice(0, last_row), slice(0, last_column)),
-        (slice(0, last_row), slice(last_column, None)),
-        (slice(last_row, None), slice(0, last_column)),
-        (slice(last_row, None), slice(last_column, None)),
+        return out
+    rows = q.shape[1] - 1 if last_row else q.shape[1]  # of windows that are not the image's last
+    borders = (
+        (slice(0, rows), slice(-1, None)),
+        (slice(rows, None), slice(0, -1)),
+        (slice(rows, None), slice(-1, None)),
     )
-    for (rows, columns), region_bias in zip(regions, bias.unsqueeze(1), strict=True):
-        part = slice(None), rows, columns
-        if q[part].numel():
-            out[part] = _attend(q[part], k[part], v[part], region_bias, scale)
+    for (y, x), border_bias in zip(borders, bias[1:].unsqueeze(1), strict=True):
+        part = slice(None), y, x
+        if out[part].numel():
+            out[part] = _attend(q[part], k[part], v[part], border_bias, scale)
     return out
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    shape = q.shape
     # SDPA wants one batch dimension: (B, rows, columns, heads, N, d) -> (B * rows * columns, heads, N, d)
-    out = F.scaled_dot_product_attention(q.flatten(0, 2), k.flatten(0, 2), v.flatten(0, 2), attn_mask=bias, scale=scale)
-    return out.view(q.shape)
+    q, k, v = (x.flatten(0, 2) for x in (q, k, v))
+    d = shape[-1]
+    if q.device.type == "cuda" and d % 8:  # else its fused kernels refuse; zeros change nothing
+        q, k, v = (F.pad(x, (0, -d % 8)) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    return out[..., :d].reshape(shape)

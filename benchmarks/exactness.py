@@ -26,7 +26,7 @@ load_comfyui()
 import comfy.utils  # noqa: E402
 from apisr_pack import engine  # noqa: E402
 from apisr_pack.apisr_archs import UpscaleModel  # noqa: E402
-from apisr_pack.apisr_archs.registry import registry  # noqa: E402
+from apisr_pack.apisr_archs.registry import load_weights  # noqa: E402
 from apisr_pack.tests import reference, trained  # noqa: E402
 
 CORE_OVERLAP = 32
@@ -73,7 +73,7 @@ def main() -> int:
     rows: list[dict[str, Any]] = []
     print(f"{'network':24} {'picture':12} {'':5} {'max /255':>9} {'PSNR':>6} {'px off':>9}")
     for network, weights in NETWORKS.items():
-        model = registry().load(weights())
+        model = load_weights(weights())
         for name, (top, left) in PICTURES.items():
             picture = trained.crop(trained.art(name), top, left, *SIZE)[..., :3]
             with torch.inference_mode():

@@ -34,13 +34,13 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="sides of the square images")
     sizes = parser.parse_args().sizes
     load_pack()
-    from apisr_pack.apisr_archs.registry import registry
+    from apisr_pack.apisr_archs.registry import load_weights
     from apisr_pack.tests import reference
 
     wrong = 0
     print(f"{'network':32} {'size':>5} {'measured':>9} {'in facts':>9}  ratio")
     for name, make in reference.ZOO.items():
-        model = registry().load(dict(make()[1]))
+        model = load_weights(dict(make()[1]))
         claimed = model.facts.bytes_per_pixel[torch.float32]
         for size in sizes:
             measured = peak_bytes(model.model, torch.rand(1, 3, size, size)) / size**2

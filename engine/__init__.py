@@ -1,28 +1,35 @@
 """The tiling engine: any image-to-image network, any picture, the memory there is. Knows nothing of ComfyUI.
 
 In the order of the data:
-    sizes    what the user asks for -> output size
-    plan     image size + facts of the network + budget -> tiles of one shape
+    sizes    what the user asks for -> output size, in one pass of the network or two
+    plan     image size + facts of the network + budget -> tiles of one shape, strips
     memory   budget, estimates, out-of-memory
-    pixels   pictures (H, W, C) <-> networks (B, C, H, W); alpha, grey, resize
+    pixels   pictures (H, W, C) <-> networks (B, C, H, W); resize
+    alpha    transparent pictures
     stitch   tiles -> the final tensor
     pulse    progress and cancellation
+    tiles    run the plan for one picture, whatever the memory does
+    reuse    what a picture has in common with the one before it
+    frames   picture by picture: passes, resize, alpha, reuse
     runner   all of it: `upscale`
 """
 
-from .memory import bytes_for, pixels_within
-from .plan import Plan, Segment, plan
+from .alpha import ALPHA_MODES
+from .memory import bytes_for
+from .plan import PRESETS, Plan, Segment, plan
 from .pulse import Cancelled
 from .runner import upscale
-from .sizes import RESIZE_MODES, target_size
+from .sizes import RESIZE_MODES, passes, target_size
 
 __all__ = [
+    "ALPHA_MODES",
+    "PRESETS",
     "RESIZE_MODES",
     "Cancelled",
     "Plan",
     "Segment",
     "bytes_for",
-    "pixels_within",
+    "passes",
     "plan",
     "target_size",
     "upscale",

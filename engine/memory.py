@@ -1,15 +1,28 @@
 """How much memory a tile needs, how much there is, and what running out of it looks like."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..apisr_archs import Facts
+from ..apisr_archs import Facts, Strips
 
 SHARE = 0.8
 """Part of the free memory that a plan may use: the rest covers fragmentation and other programs."""
 UNKNOWN_FREE = 2 * 1024**3
 """Assumed where neither torch nor the system tells."""
+LEAST_STRIP = 16
+"""Input rows of the narrowest strip: below, the halos cost more than smaller tiles do."""
+
+LEARN_FROM = 64 * 64
+"""Input pixels of the smallest tile whose peak says something about larger ones."""
+LEARN_WITHIN = (0.2, 5.0)
+"""A peak further from the estimate than this is not believed: other work shared the device."""
+MARGIN = 1.08
+"""On top of a peak that was seen, since tiles of other shapes differ a little."""
 
 OUT_OF_MEMORY = (
     "out of memory",  # CUDA, HIP, XPU, MPS
@@ -24,14 +37,57 @@ OUT_OF_MEMORY = (
 """What a RuntimeError that means it says, in lower case."""
 
 
-def pixels_within(budget: int, facts: Facts, dtype: torch.dtype) -> int:
-    """How many input pixels a tile may have, for its activations to stay within `budget` bytes. At least 1."""
-    return max(1, int(budget) // facts.bytes_per_pixel[dtype])
+def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: int | None = None) -> int:
+    """Peak activation memory of a tile of so many input pixels, in bytes; in strips of so many rows, or at once."""
+    per_pixel = facts.bytes_per_pixel[dtype]
+    strips = facts.strips
+    if strips is None or strip is None or strip >= height:
+        return height * width * per_pixel
+    rows = min(height, strip + 2 * strips.halo)
+    return int(max(strips.trunk * height, strips.kept * height + strips.strip * rows) * width * per_pixel)
 
 
-def bytes_for(pixels: int, facts: Facts, dtype: torch.dtype) -> int:
-    """Peak activation memory of a tile of so many input pixels, in bytes."""
-    return pixels * facts.bytes_per_pixel[dtype]
+def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
+    """Rows of the highest strips with which a tile stays within `budget` bytes; None if there are none."""
+    strips = facts.strips
+    if strips is None:
+        return None
+    rows = (budget / (width * facts.bytes_per_pixel[dtype]) - strips.kept * height) / strips.strip - 2 * strips.halo
+    step = least_strip(strips)
+    rows = min(int(rows), height - 1) // step * step
+    return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None
+
+
+def least_strip(strips: Strips) -> int:
+    """Rows of the narrowest strips."""
+    return strips.multiple * -(-LEAST_STRIP // strips.multiple)
+
+
+def learned(facts: Facts, dtype: torch.dtype, expected: int, peak: int) -> Facts:
+    """The facts, set right by the peak that a tile was seen to take where `expected` bytes had been planned."""
+    factor = MARGIN * peak / expected
+    return facts.corrected(dtype, factor) if LEARN_WITHIN[0] <= factor <= LEARN_WITHIN[1] else facts
+
+
+@dataclass
+class Peak:
+    """The most that was allocated at once, beyond what was allocated before."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def measured(device: torch.device) -> Iterator[Peak | None]:
+    """The peak of what is done inside, known afterwards; None for devices that do not count."""
+    if device.type not in ("cuda", "xpu"):
+        yield None
+        return
+    counters: Any = getattr(torch, device.type)
+    before = counters.memory_allocated(device)
+    counters.reset_peak_memory_stats(device)
+    peak = Peak()
+    yield peak
+    peak.bytes = counters.max_memory_allocated(device) - before
 
 
 def free_bytes(device: torch.device) -> int:

@@ -29,12 +29,3 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     batch = picture.permute(2, 0, 1).unsqueeze(0).float()  # (1, C, H, W)
     batch = F.interpolate(batch, size=size, mode="bicubic", antialias=True, align_corners=False)
     return batch.squeeze(0).permute(1, 2, 0).clamp_(0, 1).to(picture.dtype)
-
-
-def resize_alpha(alpha: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W, 1) -> (h, w, 1). A constant alpha, the usual one, costs nothing."""
-    alpha = alpha.clamp(0, 1)
-    value = alpha[:1, :1]
-    if torch.equal(alpha, value.expand_as(alpha)):
-        return value.expand(*size, 1)
-    return resize(alpha, size)

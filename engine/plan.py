@@ -1,4 +1,4 @@
-"""Where the tiles lie. Integers only: image size + facts + budget -> tiles of one shape.
+"""Where the tiles lie: image size + facts + budget -> tiles of one shape, in integers.
 
 The picture must not depend on the tiling. So each tile reads a halo around what it keeps, as wide as the network looks;
 tiles begin at multiples of the network's alignment; and there is no halo at the image's own borders: the last tile ends
@@ -11,9 +11,16 @@ overlap, as core ComfyUI does it, gives weight to the outermost pixels of a tile
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
 
 from ..apisr_archs import Facts
+from .memory import bytes_for, least_strip, strip_within
 
+PRESETS = ("exact", "fast")
+"""How wide the overlap is: so that no tile shows, or about half of that."""
 MIN_KEPT = 64
 """Tiles of an automatic plan advance by at least this many input pixels: less is nearly all halo."""
 MIN_KEPT_BY_HAND = 16
@@ -43,6 +50,10 @@ class Plan:
     rows: tuple[Segment, ...]
     columns: tuple[Segment, ...]
     scale: int
+    strip: int | None
+    """Input rows of the strips in which each tile is computed; None for all at once."""
+    bytes: int
+    """Peak activation memory of one tile, as the network's facts have it."""
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -50,13 +61,18 @@ class Plan:
         return self.rows[0].length, self.columns[0].length
 
     @property
-    def tile_pixels(self) -> int:
-        return self.rows[0].length * self.columns[0].length
-
-    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the output, in pixels."""
         return self.rows[-1].last, self.columns[-1].last
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """(row, column) of each tile, in the order in which they are computed."""
+        return product(range(len(self.rows)), range(len(self.columns)))
+
+    def read(self, picture: Tensor, row: int, column: int) -> Tensor:
+        """What a tile reads of the picture (H, W, C): a view."""
+        y, x = self.rows[row], self.columns[column]
+        return picture[y.start : y.start + y.length, x.start : x.start + x.length]
 
     def __len__(self) -> int:
         """The number of tiles."""
@@ -64,7 +80,8 @@ class Plan:
 
     def __str__(self) -> str:
         height, width = self.tile
-        return "whole image" if len(self) == 1 else f"{len(self)} tiles of {width}x{height}"
+        tiles = "whole image" if len(self) == 1 else f"{len(self)} tiles of {width}x{height}"
+        return f"{tiles} in strips of {self.strip} rows" if self.strip else tiles
 
 
 def plan(
@@ -72,38 +89,46 @@ def plan(
     width: int,
     facts: Facts,
     *,
-    max_pixels: int | None = None,
+    budget: int | None = None,
+    dtype: torch.dtype = torch.float32,
     tile: int | None = None,
     overlap: int | None = None,
+    preset: str = "exact",
 ) -> Plan:
-    """The cheapest tiling of an image: the one that computes the fewest pixels.
+    """The cheapest way to compute an image: the one that computes the fewest pixels.
+
+    That is the whole image at once; if memory is short, in strips; and only then tiles, which have halos.
 
     Args:
         height, width: of the image, in pixels, at least 1.
-        max_pixels: input pixels that one tile may have; None for no limit. If even the smallest sensible tile is
-            larger, that one is planned.
+        budget: bytes of activation memory that one tile may take in `dtype`; None for no limit. If even the smallest
+            sensible tile takes more, that one is planned.
         tile: longest side of a tile in input pixels; None for no limit. Raised, if need be, to the smallest side that
             leaves room for the halo.
-        overlap: input pixels that neighbours share; None for twice the exact halo of the network, and the blend.
+        overlap: input pixels that neighbours share; None for twice the halo of the network, and the blend.
+        preset: one of `PRESETS`, for the halo.
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image is {width}x{height}; expected at least 1x1.")
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; expected one of: {', '.join(PRESETS)}.")
     half_a_blend = -(-facts.feather // (2 * facts.scale))  # a tile shows that far beyond the seam
-    halo = facts.halo.exact + half_a_blend if overlap is None else -(-overlap // 2)
+    halo = getattr(facts.halo, preset) + half_a_blend if overlap is None else -(-overlap // 2)
     kept = max(facts.alignment, MIN_KEPT if tile is None else MIN_KEPT_BY_HAND)
     shortest = 2 * halo + kept
-    longest = max(tile, shortest) if tile else max(height, width)
-    if not facts.tiling:
-        longest, max_pixels = max(height, width), None
+    longest = max(tile, shortest) if tile and facts.tiling else max(height, width)
 
     rows = _no_longer_than(longest, list(_tilings(height, halo, facts.alignment, shortest)))
     columns = _no_longer_than(longest, list(_tilings(width, halo, facts.alignment, shortest)))
-    choice = _cheapest(rows, columns, max_pixels or height * width)
-    row_axis, column_axis = choice or (rows[-1], columns[-1])
+    if not facts.tiling:
+        rows, columns = rows[:1], columns[:1]
+    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget) or _smallest(rows, columns, facts)
     return Plan(
         rows=_segments(row_axis, facts),
         columns=_segments(column_axis, facts),
         scale=facts.scale,
+        strip=strip,
+        bytes=bytes_for(row_axis.length, column_axis.length, facts, dtype, strip),
     )
 
 
@@ -146,15 +171,36 @@ def _no_longer_than(longest: int, tilings: list[_Axis]) -> list[_Axis]:
     return [axis for axis in tilings if axis.length <= longest] or tilings[-1:]
 
 
-def _cheapest(rows: list[_Axis], columns: list[_Axis], max_pixels: int) -> tuple[_Axis, _Axis] | None:
-    """The pair that reads the fewest pixels with tiles of at most `max_pixels`; None if there is no such pair."""
-    best: tuple[_Axis, _Axis] | None = None
+_Choice = tuple["_Axis", "_Axis", int | None]
+"""A tiling of the rows, one of the columns, and the rows of a strip."""
+
+
+def _cheapest(
+    rows: list[_Axis], columns: list[_Axis], facts: Facts, dtype: torch.dtype, budget: int | None
+) -> _Choice | None:
+    """The choice within the budget that computes the fewest pixels; None if there is none."""
+    best, least = None, float("inf")
     for row in rows:
-        # more tiles along an axis read more pixels: the first that is small enough is the cheapest
-        column = next((c for c in columns if row.length * c.length <= max_pixels), None)
-        if column and (best is None or row.read * column.read < best[0].read * best[1].read):
-            best = row, column
+        for column in columns:  # from the fewest tiles, which read the fewest pixels, to the most
+            if row.read * column.read >= least:
+                break
+            size = row.length, column.length
+            strip = None
+            if budget is not None and bytes_for(*size, facts, dtype) > budget:
+                strip = strip_within(budget, *size, facts, dtype)
+                if strip is None:
+                    continue
+            redone = facts.strips.redone / strip if facts.strips and strip else 0
+            cost = row.read * column.read * (1 + redone)
+            if cost < least:
+                best, least = (row, column, strip), cost
     return best
+
+
+def _smallest(rows: list[_Axis], columns: list[_Axis], facts: Facts) -> _Choice:
+    """The choice that takes the least memory."""
+    least = facts.strips and least_strip(facts.strips)
+    return rows[-1], columns[-1], least if least and least < rows[-1].length else None
 
 
 def _segments(axis: _Axis, facts: Facts) -> tuple[Segment, ...]:

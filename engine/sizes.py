@@ -1,11 +1,13 @@
 """From what the user asks for to an output size in pixels."""
 
-from math import floor, sqrt
+from math import ceil, floor, sqrt
 
 RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapixels")
 """What `amount` counts: nothing, times the input, pixels, pixels, and units of 1024 x 1024 pixels."""
 MAX_SIDE = 65536
 """Beyond this an amount is a typing error."""
+STRETCH = 1.25
+"""The network's result is stretched by a filter up to this factor. Who wants more means to run the network twice."""
 
 
 def target_size(
@@ -43,3 +45,15 @@ def target_size(
 def _rounded(length: float, multiple: int) -> int:
     """The nearest multiple, the larger of two equally near, at least one."""
     return max(1, floor(length / multiple + 0.5)) * multiple
+
+
+def passes(height: int, width: int, scale: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The sizes that the network's results are resized to, pass by pass; the last one is `size`.
+
+    One pass, or two if one would leave it to a filter to enlarge its result by more than `STRETCH`. The first of two
+    makes just what the second needs.
+    """
+    stretch = max(size[0] / (height * scale), size[1] / (width * scale))
+    if scale == 1 or stretch <= STRETCH:
+        return [size]
+    return [(max(height, ceil(size[0] / scale)), max(width, ceil(size[1] / scale))), size]

@@ -7,9 +7,9 @@ from math import ceil
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo
+from apisr_pack.apisr_archs import Facts, Halo, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import Plan, Segment, plan
+from apisr_pack.engine import Plan, Segment, bytes_for, plan
 from apisr_pack.engine.plan import MIN_KEPT, MIN_KEPT_BY_HAND
 from apisr_pack.engine.stitch import Stitcher, ramp
 from hypothesis import given, settings
@@ -17,6 +17,13 @@ from hypothesis import strategies as st
 
 sides = st.integers(1, 1500)
 limits = st.one_of(st.none(), st.integers(1, 1200))
+
+
+def strips() -> st.SearchStrategy[Strips]:
+    shares = st.floats(0, 1)
+    return st.builds(
+        Strips, st.sampled_from([1, 2, 16, 32]), st.integers(0, 8), st.floats(0, 4), shares, shares, st.floats(0.01, 1)
+    )
 
 
 @st.composite
@@ -28,6 +35,7 @@ def facts(draw: st.DrawFn) -> Facts:
         halo=Halo(halo, halo, halo),
         feather=draw(st.sampled_from([0, 1, 16, 64])),
         bytes_per_pixel=bytes_per_pixel(1000),
+        strips=draw(st.one_of(st.none(), strips())),
     )
 
 
@@ -75,14 +83,21 @@ def test_every_output_pixel_is_written_and_has_its_halo(
             assert before.last <= (before.start + before.length - exact) * network.scale
 
 
-@given(sides, sides, facts(), st.integers(1, 2_000_000))
+@given(sides, sides, facts(), st.integers(1, 2_000_000_000))
 @settings(deadline=None)
-def test_within_budget_or_the_smallest(h: int, w: int, network: Facts, max_pixels: int) -> None:
-    tiles = plan(h, w, network, max_pixels=max_pixels)
-    smallest = plan(h, w, network, max_pixels=1)
-    assert tiles.tile_pixels <= max(max_pixels, smallest.tile_pixels)
-    if h * w <= max_pixels:
+def test_within_budget_or_the_smallest(h: int, w: int, network: Facts, budget: int) -> None:
+    tiles = plan(h, w, network, budget=budget)
+    smallest = plan(h, w, network, budget=1)
+    assert tiles.bytes == bytes_for(*tiles.tile, network, torch.float32, tiles.strip)
+    assert tiles.bytes <= max(budget, smallest.bytes)
+    if bytes_for(h, w, network, torch.float32) <= budget:
         assert len(tiles) == 1, "the whole image fits"
+        assert tiles.strip is None
+    if tiles.strip:
+        assert network.strips
+        assert tiles.strip % network.strips.multiple == 0
+        assert tiles.strip < tiles.tile[0]
+        assert bytes_for(*tiles.tile, network, torch.float32) > budget, "strips only where they are needed"
     # a tile keeps MIN_KEPT pixels of its own: at most that and the alignment above the halo
     longest = 2 * margin(network) + max(network.alignment, MIN_KEPT) + network.alignment
     assert all(smallest.tile[i] <= min((h, w)[i], 2 * longest) for i in range(2))
@@ -97,11 +112,11 @@ def test_a_tile_size_is_kept_or_raised_to_the_smallest(h: int, w: int, network: 
         assert length <= min(size, max(tile, shortest)) or length < 2 * shortest
 
 
-@given(sides, sides, facts(), st.integers(10_000, 1_000_000))
+@given(sides, sides, facts(), st.integers(10_000_000, 1_000_000_000))
 @settings(deadline=None, max_examples=30)
-def test_no_plan_with_these_counts_is_cheaper(h: int, w: int, network: Facts, max_pixels: int) -> None:
+def test_no_plan_with_these_counts_is_cheaper(h: int, w: int, network: Facts, budget: int) -> None:
     """The shortest tiles for a count, found by trying all: the formula in plan.py leaves nothing on the table."""
-    tiles = plan(h, w, network, max_pixels=max_pixels)
+    tiles = plan(h, w, network, budget=budget)
     halo, align = margin(network), network.alignment
     for segments, size in axes(tiles, h, w):
         count, length = len(segments), segments[0].length
@@ -162,4 +177,4 @@ def test_sizes_below_one() -> None:
 
 def test_networks_that_must_see_everything() -> None:
     network = Facts(1, 1, Halo(1, 1, 1), 1, bytes_per_pixel(1), tiling=False)
-    assert len(plan(500, 500, network, max_pixels=100, tile=64)) == 1
+    assert len(plan(500, 500, network, budget=100, tile=64)) == 1

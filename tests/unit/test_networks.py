@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from apisr_pack.apisr_archs.registry import registry
+from apisr_pack.apisr_archs.registry import load_weights
 from apisr_pack.tests import reference, trained
 from spandrel import MAIN_REGISTRY
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ _SHORT = {"depth": [3, 3], "num_heads": [6, 6], "upsampler": "pixelshuffle"}
 
 
 def ours(weights: dict[str, Tensor]) -> nn.Module:
-    model = registry().load(dict(weights))
+    model = load_weights(dict(weights))
     assert model.architecture.id.startswith("APISR-"), "loaded by spandrel, not by us"
     return model.model
 

@@ -1,0 +1,231 @@
+"""The two attentions of DAT (Chen et al., ICCV 2023): in rectangular windows and between channels, small to large.
+
+Both run on strips of rows; see dat.py. Tokens stay in image layout (B, H, W, C).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layout import image, tokens
+from .statistics import Statistics
+from .strips import before_update, put_rows, strips, take_rows, without_halo
+from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
+
+
+class PositionBias(nn.Module):
+    """Dynamic relative position bias (CrossFormer, Wang et al. 2022): an MLP over relative positions."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        hidden = dim // 4
+        self.pos_proj = nn.Linear(2, hidden)
+        self.pos1 = self._layer(hidden, hidden)
+        self.pos2 = self._layer(hidden, hidden)
+        self.pos3 = self._layer(hidden, heads)
+
+    @staticmethod
+    def _layer(hidden: int, out: int) -> nn.Sequential:
+        return nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
+
+    def forward(self, window: Window) -> Tensor:
+        """The bias of each pair of tokens of a window (h, w): (1, heads, h * w, h * w)."""
+        h, w = window
+        weight = self.pos_proj.weight
+        grid = torch.meshgrid(torch.arange(1 - h, h), torch.arange(1 - w, w), indexing="ij")
+        positions = torch.stack(grid, dim=-1).flatten(0, 1).to(weight)  # ((2h-1) * (2w-1), 2)
+        table = self.pos3(self.pos2(self.pos1(self.pos_proj(positions))))
+        return table[relative_index(window, window)].permute(2, 0, 1).unsqueeze(0)
+
+
+class WindowAttention(nn.Module):
+    """One half of the heads of a spatial block. Its bias follows from the weights: derived once, at load, in fp32."""
+
+    def __init__(self, dim: int, heads: int, window: Window, shifted: bool) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.scale = (dim // heads) ** -0.5
+        self.shift = (window[0] // 2, window[1] // 2) if shifted else None
+        self.pos = PositionBias(dim // 4, heads)
+        self.register_buffer("bias", torch.empty(0), persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module.derive())
+
+    @torch.no_grad()
+    def derive(self) -> None:
+        """Fill `bias`, (1 or 4, heads, N, N), from the weights."""
+        bias = self.pos(self.window)
+        if self.shift:
+            bias = bias + shift_masks(self.window, self.shift).unsqueeze(1).to(bias)
+        self.bias = bias.contiguous()
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, last_row: bool) -> Tensor:
+        """q, k, v: (B, H, W, C), H and W multiples of the window, already rolled up by the shift but not to the left.
+
+        last_row: whether these rows end with the last ones of the image. Returns (B, H, W, C), rolled as they were.
+        """
+        to_the_left = self.shift[1] if self.shift else 0
+        if to_the_left:
+            q, k, v = (x.roll(-to_the_left, dims=2) for x in (q, k, v))
+        q, k, v = (to_windows(x, self.window, self.heads) for x in (q, k, v))
+        out = from_windows(attend(q, k, v, self.bias, self.scale, last_row), self.window)
+        return out.roll(to_the_left, dims=2) if to_the_left else out
+
+
+class Interaction(nn.Module):
+    """What both kinds of attention share: a convolution beside them, and gates across (section 3.3).
+
+    The convolutions' BatchNorms are folded into them when weights are loaded.
+    """
+
+    def __init__(self, dim: int, qkv_bias: bool) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.dwconv = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU())
+        self.channel_interaction = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(dim, dim // 8, 1),
+            nn.BatchNorm2d(dim // 8),
+            nn.GELU(),
+            nn.Conv2d(dim // 8, dim, 1),
+        )
+        self.spatial_interaction = nn.Sequential(
+            nn.Conv2d(dim, dim // 16, 1), nn.BatchNorm2d(dim // 16), nn.GELU(), nn.Conv2d(dim // 16, 1, 1)
+        )
+        for name in ("conv", "channel", "spatial"):
+            self.register_buffer(f"{name}_weight", torch.empty(0), persistent=False)
+            self.register_buffer(f"{name}_bias", torch.empty(0), persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module.fold())
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Fill the buffers of the folded convolutions from the weights."""
+        self.conv_weight, self.conv_bias = _folded(self.dwconv[0], self.dwconv[1])
+        self.channel_weight, self.channel_bias = _folded(self.channel_interaction[1], self.channel_interaction[2])
+        self.spatial_weight, self.spatial_bias = _folded(self.spatial_interaction[0], self.spatial_interaction[1])
+
+    def convolve(self, v: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        out = F.conv2d(image(v), self.conv_weight, self.conv_bias, padding=1, groups=v.shape[-1])
+        return F.gelu(tokens(out))
+
+    def channel_gate(self, mean: Tensor) -> Tensor:
+        """The mean over all pixels (B, C) -> (B, 1, 1, C)."""
+        hidden = F.gelu(F.linear(mean, self.channel_weight.flatten(1), self.channel_bias))
+        last = self.channel_interaction[4]
+        return torch.sigmoid(F.linear(hidden, last.weight.flatten(1), last.bias))[:, None, None]
+
+    def spatial_gate(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, 1)."""
+        hidden = F.gelu(F.linear(x, self.spatial_weight.flatten(1), self.spatial_bias))
+        last = self.spatial_interaction[3]
+        return torch.sigmoid(F.linear(hidden, last.weight.flatten(1), last.bias))
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that does its BatchNorm's work too."""
+    old, state = conv.state_dict(), norm.state_dict()
+    factor = state["weight"] * (state["running_var"] + norm.eps).rsqrt()
+    return old["weight"] * factor.view(-1, 1, 1, 1), (old["bias"] - state["running_mean"]) * factor + state["bias"]
+
+
+class SpatialAttention(Interaction):
+    """Attention in windows, half of the heads in (h, w), half in (w, h)."""
+
+    def __init__(self, dim: int, heads: int, qkv_bias: bool, split: Window, shifted: bool) -> None:
+        super().__init__(dim, qkv_bias)
+        self.multiple = max(split)
+        windows = (split, (split[1], split[0]))
+        self.attns = nn.ModuleList(WindowAttention(dim // 2, heads // 2, window, shifted) for window in windows)
+
+    def forward(self, x: Tensor, norm: nn.Module, rows: int | None, statistics: Statistics) -> None:
+        """Add the attention to norm(x), (B, H, W, C), to x, `rows` rows at a time: a multiple of the windows."""
+        v, attended = self._attend(x, norm, rows)
+        for top, bottom, source in before_update(v, rows):
+            v[:, top:bottom] = without_halo(self.convolve(source), top, bottom)
+        convolved = v
+        channel_gate = self.channel_gate(statistics.share(statistics.part(convolved).mean(dim=(1, 2))))
+        for top, bottom in strips(x.shape[1], rows):
+            strip = attended[:, top:bottom]
+            spatial_gate = self.spatial_gate(strip)
+            out = (strip * channel_gate).addcmul_(convolved[:, top:bottom], spatial_gate)
+            x[:, top:bottom] += self.proj(out)
+
+    def _attend(self, x: Tensor, norm: nn.Module, rows: int | None) -> tuple[Tensor, Tensor]:
+        """The values and what attention makes of them, both (B, H, W, C)."""
+        height, width, c = x.shape[1:]
+        padded = height + -height % self.multiple
+        v, attended = torch.empty_like(x), torch.empty_like(x)
+        shifts = [attn.shift[0] if attn.shift else 0 for attn in self.attns]
+        for top, bottom in strips(padded, rows):
+            # both halves of the heads are rolled up, by different shifts: these rows serve both
+            first, last = top + min(shifts), bottom + max(shifts)
+            qkv = self._project(x, norm, first, last, padded)  # (B, last - first, W + padding, 3 * C)
+            put_rows(v, first, qkv[:, : bottom - top, :width, 2 * c :], padded)
+            for i, (attn, shift) in enumerate(zip(self.attns, shifts, strict=True)):
+                part = qkv[:, top + shift - first : bottom + shift - first]
+                q, k, v_half = (part[..., j * c + i * c // 2 :][..., : c // 2] for j in range(3))
+                out = attn(q, k, v_half, last_row=bottom == padded)
+                put_rows(attended[..., i * c // 2 :][..., : c // 2], top + shift, out[:, :, :width], padded)
+        return v, attended
+
+    def _project(self, x: Tensor, norm: nn.Module, first: int, last: int, padded: int) -> Tensor:
+        """q, k and v of some rows; zeros beyond the image.
+
+        Zeros after the projection, not masked: padded tokens take part in the softmax, as in the authors' code.
+        """
+        before, beyond, after = take_rows(x, first, last, padded)
+        qkv = self.qkv(norm(torch.cat((before, after), dim=1) if after.shape[1] else before))
+        if beyond:
+            gap = qkv.new_zeros(qkv.shape[0], beyond, *qkv.shape[2:])
+            qkv = torch.cat((qkv[:, : before.shape[1]], gap, qkv[:, before.shape[1] :]), dim=1)
+        return F.pad(qkv, (0, 0, 0, -x.shape[2] % self.multiple))
+
+
+class ChannelAttention(Interaction):
+    """Attention between channels: each head's d x d Gram matrix of q and k over all pixels."""
+
+    def __init__(self, dim: int, heads: int, qkv_bias: bool) -> None:
+        super().__init__(dim, qkv_bias)
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+
+    def forward(self, x: Tensor, norm: nn.Module, rows: int | None, statistics: Statistics) -> None:
+        """Add the attention to norm(x), (B, H, W, C), to x, `rows` rows at a time."""
+        height = x.shape[1]
+        v = torch.empty_like(x)
+        sums = [torch.zeros((), device=x.device)] * 3
+        for top, bottom in strips(height, rows):
+            q, k, v_strip = self.qkv(norm(x[:, top:bottom])).chunk(3, dim=-1)
+            v[:, top:bottom] = v_strip
+            products = self._products(statistics.part(q, top), statistics.part(k, top))
+            sums = [total + product for total, product in zip(sums, products, strict=True)]
+        pixels = statistics.pixels(*x.shape[1:3])
+        gram, q_square, k_square = (statistics.share(total / pixels) for total in sums)
+        norms = q_square.sqrt().clamp_min(1e-12).unsqueeze(-1) * k_square.sqrt().clamp_min(1e-12).unsqueeze(-2)
+        attention = (gram / norms * self.temperature).softmax(dim=-1).to(x.dtype)  # (B, heads, d, d)
+        mean = statistics.share(statistics.part(v).mean(dim=(1, 2)))
+        # the mean of what attention makes of v is what it makes of the mean
+        channel_gate = self.channel_gate(self._mix(attention, mean[:, None, None]).flatten(1))
+        for top, bottom in strips(height, rows):
+            source = v[:, max(0, top - 1) : bottom + 1]
+            convolved = without_halo(self.convolve(source), top, bottom)
+            out = self._mix(attention, v[:, top:bottom]) * self.spatial_gate(convolved)
+            x[:, top:bottom] += self.proj(out.addcmul_(convolved, channel_gate))
+
+    def _products(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over the pixels of q^T k, q^2 and k^2 of each head: (B, heads, d, d) and twice (B, heads, d), fp32."""
+        q, k = (x.flatten(1, 2).unflatten(-1, (self.heads, -1)) for x in (q, k))  # (B, N, heads, d)
+        q_square, k_square = (x.square().sum(dim=1, dtype=torch.float32) for x in (q, k))
+        # q in units of its norm keeps the product within fp16, whatever the number of pixels
+        smallest = 1e-4 if q.dtype == torch.float16 else 1e-12  # its reciprocal must be finite
+        q_norm = q_square.sqrt().clamp_min(smallest)
+        unit = q * q_norm.reciprocal().to(q.dtype).unsqueeze(1)
+        gram = unit.permute(0, 2, 3, 1) @ k.permute(0, 2, 1, 3)  # (B, heads, d, d)
+        return gram.float() * q_norm.unsqueeze(-1), q_square, k_square
+
+    def _mix(self, attention: Tensor, v: Tensor) -> Tensor:
+        """Each head's channels, mixed: (B, H, W, C) -> (B, H, W, C)."""
+        b, height, width, c = v.shape
+        v = v.reshape(b, height * width, self.heads, c // self.heads).transpose(1, 2)  # (B, heads, N, d)
+        return (v @ attention.transpose(-2, -1)).transpose(1, 2).reshape(b, height, width, c)

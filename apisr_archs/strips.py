@@ -1,0 +1,84 @@
+"""Row strips: what only looks near can be computed some rows at a time, with the same result and less memory."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+
+def strips(height: int, rows: int | None) -> Iterator[tuple[int, int]]:
+    """(first row, one past the last) of strips of `rows` rows, the last one shorter; None: one strip of all rows."""
+    step = rows or height
+    for top in range(0, height, step):
+        yield top, min(top + step, height)
+
+
+def in_strips(
+    compute: Callable[[int, int], Tensor], height: int, rows: int | None, halo: int, scale: int = 1
+) -> Tensor:
+    """Assemble a picture (B, C, height * scale, W) from strips of it.
+
+    Args:
+        compute: gives (B, C, (bottom - top) * scale, W) for the input rows from top to bottom.
+        height: of the input, in rows.
+        rows: input rows of a strip; None for all at once.
+        halo: input rows that `compute` must see beyond the strip on each side; their results are cut off.
+        scale: output rows per input row.
+    """
+    if rows is None or rows >= height:
+        return compute(0, height)
+    whole = torch.empty(0)
+    for top, bottom in strips(height, rows):
+        first, last = max(0, top - halo), min(height, bottom + halo)
+        strip = compute(first, last)[:, :, (top - first) * scale : (bottom - first) * scale]
+        if top == 0:
+            whole = _empty_like_rows(strip, height * scale)
+        whole[:, :, top * scale : bottom * scale] = strip
+    return whole
+
+
+def _empty_like_rows(strip: Tensor, height: int) -> Tensor:
+    """Room for (B, C, height, W), with the channels last in memory, as networks and pictures want them."""
+    b, c, _, width = strip.shape
+    return torch.empty((b, c, height, width), dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
+
+
+def before_update(x: Tensor, rows: int | None) -> Iterator[tuple[int, int, Tensor]]:
+    """Strips of (B, H, W, C) for 3x3 filters whose result replaces the strip at once.
+
+    Yields the strip's first row, one past its last row, and the strip with one more row on either side (none at the
+    picture's border). The row above is remembered from before its own strip was replaced.
+    """
+    height = x.shape[1]
+    above = x[:, :0]
+    for top, bottom in strips(height, rows):
+        below = x[:, top : bottom + 1]
+        source = torch.cat((above, below), dim=1) if top else below
+        if bottom < height:
+            above = x[:, bottom - 1 : bottom].clone()
+        yield top, bottom, source
+
+
+def without_halo(strip: Tensor, top: int, bottom: int) -> Tensor:
+    """(B, H, W, C) computed from a source of `before_update`, cut down to the rows from top to bottom."""
+    return strip[:, 1 : 1 + bottom - top] if top else strip[:, : bottom - top]
+
+
+def take_rows(x: Tensor, first: int, last: int, period: int) -> tuple[Tensor, int, Tensor]:
+    """Rows of (B, H, W, C) rolled up: its H rows, `period` - H missing ones, then its rows from the top again.
+
+    Returns the rows before the missing ones, the number of missing ones, and the rows after them.
+    """
+    height = x.shape[1]
+    missing = max(0, min(last, period) - max(first, height))
+    return x[:, first:last], missing, x[:, max(0, first - period) : max(0, last - period)]
+
+
+def put_rows(x: Tensor, first: int, rows: Tensor, period: int) -> None:
+    """Write rows of the picture that `take_rows` sees back into x, (B, H, W, C); missing ones are dropped."""
+    height, last = x.shape[1], first + rows.shape[1]
+    if first < height:
+        x[:, first : min(last, height)] = rows[:, : min(last, height) - first]
+    if last > period:
+        start = max(first, period)
+        x[:, start - period : last - period] = rows[:, start - first :]

@@ -1,0 +1,39 @@
+"""Transparent pictures: what the network sees where nothing is to be seen, and alpha at the new size."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ALPHA_MODES = ("filter", "model")
+"""How alpha is enlarged: by the filter of any resize, or by the network, as a grey picture: sharper, and slower."""
+
+
+def is_constant(alpha: Tensor) -> bool:
+    """Whether all pixels of (H, W, 1) are the same: nothing to compute then."""
+    return torch.equal(alpha, alpha[:1, :1].expand_as(alpha))
+
+
+def extended_colours(picture: Tensor) -> Tensor:
+    """The colours of (H, W, 4), those under alpha 0 replaced by ones from the nearest edge: (H, W, 3).
+
+    What lies there is anything, mostly black, and a network would draw it into the edge as a dark rim.
+    """
+    seen = (picture[..., 3:] > 0).permute(2, 0, 1).unsqueeze(0)  # (1, 1, H, W)
+    if seen.all() or not seen.any():
+        return picture[..., :3]
+    colours = picture[..., :3].permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
+    return _filled(colours, seen).squeeze(0).permute(1, 2, 0).to(picture.dtype)
+
+
+def _filled(colours: Tensor, seen: Tensor) -> Tensor:
+    """(1, 3, H, W) with what is not seen filled in from half the size: pull-push (Gortler et al. 1996, section 3.4)."""
+    if seen.all():
+        return colours
+    height, width = colours.shape[-2:]
+    bottom, right = height % 2, width % 2
+    weights = F.pad(seen.float(), (0, right, 0, bottom))
+    weighted = F.pad(colours * seen, (0, right, 0, bottom))
+    weight = F.avg_pool2d(weights, 2)  # (1, 1, ceil(H / 2), ceil(W / 2))
+    coarse = F.avg_pool2d(weighted, 2) / weight.clamp_min(0.25)
+    coarse = _filled(coarse, weight > 0)
+    return torch.where(seen, colours, F.interpolate(coarse, size=(height, width), mode="bilinear"))

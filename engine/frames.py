@@ -1,0 +1,115 @@
+"""The pictures of a batch, one after the other: passes, resize, alpha, and what the picture before left."""
+
+import torch
+from torch import Tensor
+
+from . import alpha, pixels, reuse
+from .pulse import Pulse
+from .tiles import Tiler
+
+CANVAS_SHARE = 0.25
+"""A result that is to be resized is collected on the device if it takes at most this part of the budget."""
+
+
+class Frames:
+    """Upscales picture by picture, and counts what could be taken over from the picture before."""
+
+    def __init__(self, tiler: Tiler, pulse: Pulse, steps: list[tuple[int, int]], alpha_by: str, count: int) -> None:
+        """steps: the size after each pass of the network, the last one that of the output."""
+        self.tiler = tiler
+        self.pulse = pulse
+        self.steps = steps
+        self.alpha_by = alpha_by
+        self.count = count
+        self.passes_done = 0
+        self.canvas: Tensor | None = None  # the network's last result, where that is resized
+        self.copied = self.in_part = 0
+        self.saved = 0.0  # frames' worth of computing
+
+    def upscale(self, picture: Tensor, output: Tensor, before: tuple[Tensor, Tensor] | None) -> None:
+        """(H, W, C) into `output`, (H', W', C). before: the picture before and its output, to be used if it helps."""
+        if before and torch.equal(picture, before[0]):
+            output.copy_(before[1])
+            self.copied += 1
+            self.saved += 1
+            self.passes_done += len(self.steps)
+            return
+        if picture.shape[-1] == 4:
+            self._passes(alpha.extended_colours(picture), output[..., :3])
+            self._alpha(picture[..., 3:].clamp(0, 1), output[..., 3:])
+            return
+        part = self._part(picture, before[0]) if before and len(self.steps) == 1 else None
+        if before and part:
+            self._update(picture, part, before[1], output)
+        else:
+            self._passes(picture, output)
+
+    def close(self) -> None:
+        """All pictures are done."""
+        self.pulse.frame(self.count, self.count)
+
+    def report(self) -> str:
+        in_part = f", {self.in_part} computed in part" if self.in_part else ""
+        return f"{self.copied} of {self.count} frames copied{in_part}: {self.saved / self.count:.0%} of the work saved."
+
+    def _passes(self, picture: Tensor, output: Tensor) -> None:
+        """The network once or twice: (H, W, c) into (H', W', c)."""
+        for size in self.steps[:-1]:
+            between = picture.new_empty((*size, picture.shape[-1]), dtype=torch.float32)
+            self._pass(picture, between)
+            picture = between
+        self._pass(picture, output)
+
+    def _pass(self, picture: Tensor, output: Tensor) -> None:
+        self.pulse.frame(self.passes_done, self.count * len(self.steps))
+        canvas = self._canvas(picture, output)
+        self.tiler.upscale(picture, canvas, self.pulse.tile)
+        if canvas is not output:
+            output.copy_(pixels.resize(canvas, (output.shape[0], output.shape[1])))
+            self.canvas = canvas
+        self.passes_done += 1
+
+    def _canvas(self, picture: Tensor, output: Tensor) -> Tensor:
+        """Where the network's result is collected: the output, if that has its size."""
+        now = self.tiler.now
+        shape = (picture.shape[0] * now.facts.scale, picture.shape[1] * now.facts.scale, picture.shape[2])
+        if output.shape == shape:
+            return output
+        if self.canvas is not None and self.canvas.shape == shape:
+            return self.canvas
+        # only CUDA is known to have the antialiased filter; elsewhere the CPU does it
+        fits = shape[0] * shape[1] * shape[2] * output.element_size() <= CANVAS_SHARE * now.budget
+        return output.new_empty(shape, device=now.device if now.device.type == "cuda" and fits else output.device)
+
+    def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:
+        area = reuse.changed(picture, before)
+        now = self.tiler.now
+        halo = getattr(now.facts.halo, now.preset)
+        return reuse.part_to_compute(area, *picture.shape[:2], now.facts, halo) if area else None
+
+    def _update(self, picture: Tensor, part: reuse.Part, before: Tensor, output: Tensor) -> None:
+        """Compute a part of a picture; the rest is as it was before."""
+        self.pulse.frame(self.passes_done, self.count)
+        canvas = self._canvas(picture, output)
+        if canvas is output:
+            canvas.copy_(before)
+        scale = self.tiler.now.facts.scale
+        source = part.read.of(picture)
+        patch = canvas.new_empty((source.shape[0] * scale, source.shape[1] * scale, source.shape[2]))
+        self.tiler.upscale(source, patch, self.pulse.tile)
+        part.taken.of(canvas, scale).copy_(part.taken.within(part.read).of(patch, scale))
+        if canvas is not output:
+            output.copy_(pixels.resize(canvas, (output.shape[0], output.shape[1])))
+        self.passes_done += 1
+        self.in_part += 1
+        self.saved += 1 - part.read.pixels / (picture.shape[0] * picture.shape[1])
+
+    def _alpha(self, opacity: Tensor, output: Tensor) -> None:
+        """(H, W, 1) into (H', W', 1). A constant one, the usual case, costs nothing."""
+        if alpha.is_constant(opacity):
+            output.copy_(opacity[:1, :1].expand_as(output))
+        elif self.alpha_by == "model":
+            self.passes_done -= len(self.steps)  # the same frame once more
+            self._passes(opacity, output)
+        else:
+            output.copy_(pixels.resize(opacity, (output.shape[0], output.shape[1])))

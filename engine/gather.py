@@ -1,0 +1,78 @@
+"""Means over a whole picture from its tiles, for networks that would look at all of it at once (DAT).
+
+Such a network normalises and weighs channels by means over all pixels. A tile that used its own would get other colours
+than its neighbours. So all tiles are computed some times, only for their means, each time with those that the time
+before gave; the first time with their own. Then the picture is computed with means that are nearly the whole's.
+"""
+
+from collections.abc import Callable
+from itertools import count
+
+from torch import Tensor
+
+from ..apisr_archs import Statistics
+from .plan import Plan
+
+ROUNDS = 3
+"""How often all tiles are computed for their means. On trained DAT-light each round adds about 8 dB."""
+
+
+def means(
+    plan: Plan,
+    compute: Callable[[int, int, Statistics], None],
+    on_tile: Callable[[int, int], None] | None = None,
+) -> list[Tensor]:
+    """The means over the picture, in the order in which the network takes them.
+
+    Args:
+        compute: runs the network on the tile at (row, column), with these statistics.
+        on_tile: called before each tile with how many are done and how many there are, those of the picture included.
+    """
+    shared: list[Tensor] = []
+    for number in range(ROUNDS):
+        sums: list[Tensor] = []
+        pixels = 0
+        for index, (row, column) in enumerate(plan.places()):
+            if on_tile:
+                on_tile(number * len(plan) + index, (ROUNDS + 1) * len(plan))
+            # in the first round a tile is better off with the means over all that it sees
+            statistics = _recording(sums, shared, _kept_area(plan, row, column) if shared else None, plan.tile)
+            pixels += statistics.pixels(*plan.tile)
+            compute(row, column, statistics)
+        shared = [total / pixels for total in sums]
+    return shared
+
+
+def given(shared: list[Tensor]) -> Statistics:
+    """For a tile of the picture, once its means are known."""
+    remaining = iter(shared)
+    return Statistics(lambda own: next(remaining).to(own))
+
+
+def _recording(
+    sums: list[Tensor], shared: list[Tensor], area: tuple[int, int, int, int] | None, tile: tuple[int, int]
+) -> Statistics:
+    """For a tile whose means are added to `sums`, weighted by its pixels."""
+    pixels = Statistics(area=area).pixels(*tile)
+    numbers = count()
+
+    def share(own: Tensor) -> Tensor:
+        number = next(numbers)
+        if number == len(sums):
+            sums.append(own * pixels)
+        else:
+            sums[number] = sums[number] + own * pixels
+        return shared[number].to(own) if shared else own
+
+    return Statistics(share, area)
+
+
+def _kept_area(plan: Plan, row: int, column: int) -> tuple[int, int, int, int]:
+    """What a tile keeps, to the middle of the blends: top, bottom, left, right in input pixels of the tile."""
+    edges: list[int] = []
+    for segments, index in ((plan.rows, row), (plan.columns, column)):
+        here = segments[index]
+        fade_after = segments[index + 1].fade if index + 1 < len(segments) else 0
+        edges.append((here.first + here.fade // 2) // plan.scale - here.start)
+        edges.append((here.last - fade_after // 2) // plan.scale - here.start)
+    return edges[0], edges[1], edges[2], edges[3]

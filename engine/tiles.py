@@ -1,0 +1,205 @@
+"""One picture through the network, tile by tile, whatever the memory does meanwhile."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..apisr_archs import Facts, NotEnoughMemory, Statistics, in_fp32
+from . import gather, memory, pixels
+from .plan import Plan, plan
+from .stitch import Stitcher
+
+log = logging.getLogger(__name__)
+
+MIB = 2**20
+Progress = Callable[[int, int], None]
+"""Called before each tile with how many are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under which tiles are planned and computed. They change when memory runs out or its need is learned."""
+
+    facts: Facts
+    device: torch.device
+    dtype: torch.dtype
+    budget: int
+    """Bytes of activation memory that one tile may take."""
+    tile: int | None
+    overlap: int | None
+    preset: str
+
+    def plan(self, height: int, width: int) -> Plan:
+        return plan(
+            height,
+            width,
+            self.facts,
+            budget=self.budget,
+            dtype=self.dtype,
+            tile=self.tile,
+            overlap=self.overlap,
+            preset=self.preset,
+        )
+
+
+class Tiler:
+    """Upscales pictures under conditions that it adapts to what it meets.
+
+    A tile that does not fit into memory is upscaled as a picture of its own, in strips or smaller tiles: what was
+    finished before stays finished, and what comes after begins small.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        conditions: Conditions,
+        *,
+        is_out_of_memory: Callable[[BaseException], bool],
+        cpu_fallback: bool,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.model = model
+        self.now = conditions
+        self.is_out_of_memory = is_out_of_memory
+        self.cpu_fallback = cpu_fallback
+        self.tell = tell
+        self.has_learned = False
+        self.told_of_nan = False
+        self.borrowed = ExitStack()
+
+    def __enter__(self) -> "Tiler":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.borrowed.close()
+
+    def upscale(
+        self, picture: Tensor, output: Tensor, on_tile: Progress | None = None, means: list[Tensor] | None = None
+    ) -> None:
+        """The colours of (H, W, 1 or 3) into `output`, (H * scale, W * scale, 1 or 3).
+
+        means: over the picture that this one is a part of, where the network looks at all of it.
+        """
+        if means is None:
+            means = self._gathered_means(picture, on_tile)
+        current = self.now.plan(*picture.shape[:2])
+        # even the smallest plan may be over the budget; it is tried all the same
+        self.now = replace(self.now, budget=max(self.now.budget, current.bytes))
+        stitcher = Stitcher(output, current)
+        for index, (y, x) in enumerate(current.places()):
+            if on_tile:
+                on_tile(index, len(current))
+            stitcher.put(self._tile(current.read(picture, y, x), output, current.strip, means), y, x)
+
+    def _gathered_means(self, picture: Tensor, on_tile: Progress | None) -> list[Tensor]:
+        """What the network's tiles must know of the whole picture; empty if they need not."""
+        while True:
+            current = self.now.plan(*picture.shape[:2])
+            facts = self.now.facts
+            if len(current) == 1 or not facts.global_statistics or facts.strips is None or self.now.preset != "exact":
+                return []
+            try:
+                return gather.means(current, partial(self._only_means, picture, current), on_tile)
+            except Exception as error:
+                if not self.is_out_of_memory(error):
+                    raise
+                self._shrink(*current.tile, current.strip, error)
+            memory.release_cached(self.now.device)
+
+    def _only_means(self, picture: Tensor, current: Plan, y: int, x: int, statistics: Statistics) -> None:
+        self._run(current.read(picture, y, x), current.strip, statistics)
+
+    def _tile(self, source: Tensor, output: Tensor, strip: int | None, means: list[Tensor]) -> Tensor:
+        """One tile, (h, w, C) -> (h * scale, w * scale, C), in the dtype and on the device of `output`."""
+        height, width = source.shape[:2]
+        needed = memory.bytes_for(height, width, self.now.facts, self.now.dtype, strip)
+        if needed <= self.now.budget:
+            try:
+                return self._measured(source, strip, means, needed).to(output)
+            except Exception as error:
+                if not self.is_out_of_memory(error):
+                    raise
+                self._shrink(height, width, strip, error)
+        # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
+        memory.release_cached(self.now.device)
+        log.warning("Out of memory with %dx%d pixels; going on with %s.", width, height, self.now.plan(height, width))
+        tile = output.new_empty((height * self.now.facts.scale, width * self.now.facts.scale, output.shape[-1]))
+        self.upscale(source, tile, means=means or None)
+        return tile
+
+    def _shrink(self, height: int, width: int, strip: int | None, error: BaseException) -> None:
+        """Half the budget, or else the CPU, or else the end."""
+        needed = memory.bytes_for(height, width, self.now.facts, self.now.dtype, strip)
+        smaller = replace(self.now, budget=needed // 2)
+        if smaller.plan(height, width).bytes < needed:
+            self.now = smaller
+        elif self.cpu_fallback and self.now.device.type != "cpu" and isinstance(self._network, nn.Module):
+            self._move_to_cpu(self._network)
+        else:
+            raise NotEnoughMemory(self._end(height, width, needed)) from error
+
+    def _move_to_cpu(self, network: nn.Module) -> None:
+        cpu = torch.device("cpu")
+        self.tell(f"Out of memory on {self.now.device}: going on with the CPU, which is slow.")
+        self.borrowed.enter_context(in_fp32(network, cpu))
+        self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=memory.free_bytes(cpu))
+
+    def _end(self, height: int, width: int, needed: int) -> str:
+        free = memory.free_bytes(self.now.device)
+        on_cpu = "" if self.now.device.type == "cpu" else ", or turn on cpu_fallback"
+        return (
+            f"Out of memory on {self.now.device}: a tile of {width}x{height} pixels takes about {needed / MIB:.0f} MB, "
+            f"about {free / MIB:.0f} MB are free, and it cannot be made smaller. Choose a smaller model, close other "
+            f"programs{on_cpu}."
+        )
+
+    def _measured(self, source: Tensor, strip: int | None, means: list[Tensor], expected: int) -> Tensor:
+        """`_run`; the first tile also tells how much memory tiles really take."""
+        statistics = gather.given(means) if means else None
+        if self.has_learned or source.shape[0] * source.shape[1] < memory.LEARN_FROM:
+            return self._run(source, strip, statistics)
+        with memory.measured(self.now.device) as peak:
+            result = self._run(source, strip, statistics)
+        if peak is not None:
+            facts = memory.learned(self.now.facts, self.now.dtype, expected, peak.bytes)
+            self.now = replace(self.now, facts=facts)
+        self.has_learned = True
+        return result
+
+    def _run(self, source: Tensor, strip: int | None, statistics: Statistics | None) -> Tensor:
+        """The network on one tile: (h, w, C) -> (h * scale, w * scale, 1 or 3) in [0, 1]."""
+        channels = getattr(self.model, "input_channels", 3)
+        batch = pixels.to_network(source, channels, self.now.device, self.now.dtype)
+        how: dict[str, Any] = {"rows": strip} if strip else {}
+        if statistics:
+            how["statistics"] = statistics
+        result = self._finite(batch, how)
+        expected = source.shape[0] * self.now.facts.scale, source.shape[1] * self.now.facts.scale
+        if result.shape[-2:] != expected:
+            raise ValueError(f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected}.")
+        return pixels.from_network(result, grey=source.shape[-1] == 1).clamp(0, 1)
+
+    def _finite(self, batch: Tensor, how: dict[str, Any]) -> Tensor:
+        """The network's output; if half precision was too small for it, once more in fp32.
+
+        Our own models see to that themselves. Others clamp infinity away, but NaN is left to be seen.
+        """
+        result = self.model(batch, **how)
+        if batch.dtype == torch.float32 or not isinstance(self._network, nn.Module) or result.isfinite().all():
+            return result
+        if not self.told_of_nan:
+            self.tell(f"The model gave NaN in {batch.dtype}; such tiles are computed again in fp32.")
+            self.told_of_nan = True
+        with in_fp32(self._network):
+            return self.model(batch.float(), **how)
+
+    @property
+    def _network(self) -> Any:
+        return getattr(self.model, "model", None)
