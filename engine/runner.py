@@ -50,7 +50,7 @@ def upscale(
         device: where the network runs; the model is moved there if it is not. None for where it is.
         on_tile: see `Progress`.
         is_cancelled: asked at each layer; may also raise by itself.
-        budget: bytes that are free on the device for this call; None to measure it.
+        budget: bytes that the network's activations may take on the device, the output not counted; None: what is free.
         reuse_frames: copy what is bit for bit as in the picture before, as in held animation; of pictures that differ
             in a small part, compute that part alone.
         alpha_by: one of `ALPHA_MODES`.
@@ -80,8 +80,8 @@ def upscale(
 
     tell = tell or log.info
     dtype = getattr(model, "dtype", torch.float32)
-    budget = _left_beside(output, budget, where)
-    now = Conditions(facts, where, dtype, budget, tile, overlap, preset)
+    left = _left_beside(output, where) if budget is None else budget
+    now = Conditions(facts, where, dtype, left, tile, overlap, preset)
     steps = passes(height, width, facts.scale, size)
     pulse = Pulse(on_tile, is_cancelled)
     with (
@@ -155,9 +155,9 @@ def _room(
         ) from error
 
 
-def _left_beside(output: Tensor, budget: int | None, device: torch.device) -> int:
+def _left_beside(output: Tensor, device: torch.device) -> int:
     """Bytes left for the network. The output's own are allocated, but not touched yet: they still count as free."""
-    free = memory.free_bytes(device) if budget is None else budget
+    free = memory.free_bytes(device)
     return max(0, free - output.nbytes) if output.device.type == device.type else free
 
 

@@ -138,7 +138,9 @@ class Tiler:
         """Half the budget, or else the CPU, or else the end."""
         needed = memory.bytes_for(height, width, self.now.facts, self.now.dtype, strip)
         smaller = replace(self.now, budget=needed // 2)
-        if smaller.plan(height, width).bytes < needed:
+        planned = smaller.plan(height, width)
+        # not by its bytes: what they say may be why memory ran out
+        if (planned.tile[0] * planned.tile[1], planned.strip or height) < (height * width, strip or height):
             self.now = smaller
         elif self.cpu_fallback and self.now.device.type != "cpu" and isinstance(self._network, nn.Module):
             self._move_to_cpu(self._network)

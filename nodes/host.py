@@ -1,7 +1,7 @@
 """ComfyUI's memory manager, progress and interrupt, as plain values and callables for the engine."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -10,17 +10,18 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy import model_management
+from server import PromptServer
 from torch import nn
 
 from ..apisr_archs import NotEnoughMemory
-from ..engine import memory
+from ..engine import Plan, memory
 
 log = logging.getLogger(__name__)
 
 PROGRESS_STEPS = 1000
 """Resolution of the progress bar; tiles are too coarse on a CPU."""
-COMFORTABLE_PIXELS = 512 * 512
-"""Input pixels of a tile for which other models may have to leave the GPU. Beyond, only memory that is free is used."""
+COMFORTABLE_SIDE = 512
+"""Other models may have to leave the GPU for tiles of up to this side. Beyond, only memory that is free is used."""
 
 
 def device_options() -> list[str]:
@@ -49,13 +50,15 @@ def hand_over(model: Any, device: torch.device) -> None:
 
 
 @contextmanager
-def loaded(model: Any, activations: Callable[[int], int], pixels: int) -> Iterator[tuple[torch.device, int]]:
-    """The model, wholly on its device; yields the device and the bytes its activations may take there.
+def loaded(model: Any, plans: Sequence[Callable[..., Plan]], beside: int) -> Iterator[tuple[torch.device, int]]:
+    """The model, wholly on its device; yields the device and the bytes that a tile's activations may take there.
+
+    The memory manager is asked for just what the plan will use.
 
     Args:
         model: an UPSCALE_MODEL; one of another pack may lack a patcher and gets one.
-        activations: bytes that a tile of so many input pixels takes.
-        pixels: of the whole image.
+        plans: `engine.plan` for each pass, complete but for `budget` and `tile`.
+        beside: bytes of the result, which ComfyUI may want on the same device.
     """
     if getattr(model, "patcher", None) is None:
         if not isinstance(getattr(model, "model", None), nn.Module):
@@ -63,7 +66,8 @@ def loaded(model: Any, activations: Callable[[int], int], pixels: int) -> Iterat
         hand_over(model, model_management.get_torch_device())
     device = model.patcher.load_device
     network = model.patcher.model
-    wanted = min(activations(pixels), max(activations(min(pixels, COMFORTABLE_PIXELS)), _free(model, device)))
+    free = _free(model, device, beside)
+    wanted = max(plan(budget=max(free, _comfortable(plan))).bytes for plan in plans)
     # The networks are small and not made to run in parts: buffers and bias tables would stay behind.
     model_management.load_models_gpu([model.patcher], memory_required=wanted, force_full_load=True)
     tensors = chain(network.parameters(), network.buffers())
@@ -72,15 +76,24 @@ def loaded(model: Any, activations: Callable[[int], int], pixels: int) -> Iterat
         if strays:  # with --novram the manager leaves weights where they are, whatever it is asked
             network.to(device)
         with model_management.cuda_device_context(device):
-            yield device, _free(model, device)
+            yield device, min(wanted, _free(model, device, beside))
     finally:
         if strays and not model.patcher.loaded_size():  # else the manager counts on finding them there
             network.to(model.patcher.offload_device)
 
 
-def _free(model: Any, device: torch.device) -> int:
+def _comfortable(plan: Callable[..., Plan]) -> int:
+    """Bytes of a tile that is worth sending other models away for."""
+    chosen = plan()  # the whole image, or the largest tiles that the user allows
+    height, width = (min(side, COMFORTABLE_SIDE) for side in chosen.tile)
+    return chosen.bytes * height * width // (chosen.tile[0] * chosen.tile[1])
+
+
+def _free(model: Any, device: torch.device, beside: int) -> int:
     """Bytes that activations may take now, other models staying where they are."""
     free = model.patcher.get_free_memory(device) - model_management.extra_reserved_memory()
+    if memory.same_device(device, model_management.intermediate_device()):
+        free -= beside
     return max(0, int(free * memory.SHARE))
 
 
@@ -92,8 +105,8 @@ def output_options() -> dict[str, Any]:
     }
 
 
-def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: int) -> None:
-    """Check, before anything is computed, that the result fits where ComfyUI keeps images.
+def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: int) -> int:
+    """Check, before anything is computed, that the result fits where ComfyUI keeps images. Returns its bytes.
 
     Args:
         pictures, size, channels: of the result; size is height and width.
@@ -113,6 +126,17 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
             f"{pictures} x {size[1]}x{size[0]} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "
             "are free. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
         )
+    return needed
+
+
+def teller(node_id: str) -> Callable[[str], None]:
+    """A callable that writes a line of text to the log and onto the running node."""
+
+    def tell(text: str) -> None:
+        log.info(text)
+        PromptServer.instance.send_progress_text(text, node_id)
+
+    return tell
 
 
 def progress() -> Callable[[float, int], None]:

@@ -34,7 +34,8 @@ class APISRUpscale(io.ComfyNode):
                     options=list(engine.RESIZE_MODES),
                     default="model scale",
                     tooltip="How large the result is. model scale: as the model gives it (amount is not used). "
-                    "The others resize it once more, by an antialiased filter, to what amount says.",
+                    "The others resize it, by an antialiased filter, to what amount says. The model runs twice when "
+                    "the result is to be much larger than it gives.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -81,10 +82,36 @@ class APISRUpscale(io.ComfyNode):
                     optional=True,
                     default=True,
                     advanced=True,
-                    tooltip="In a batch, copy the result for a frame that equals the one before it exactly. "
-                    "Lossless; anime holds frames often.",
+                    tooltip="In a batch, compute only what differs from the frame before. Lossless; anime holds frames "
+                    "and moves small parts often.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    optional=True,
+                    options=list(engine.PRESETS),
+                    default="exact",
+                    advanced=True,
+                    tooltip="Only matters when tiles are needed. exact: the result does not show them. "
+                    "fast: tiles share less, and may show a little.",
+                ),
+                io.Combo.Input(
+                    "alpha",
+                    optional=True,
+                    options=list(engine.ALPHA_MODES),
+                    default="filter",
+                    advanced=True,
+                    tooltip="How the transparency of a picture is enlarged. filter: softly. model: by the model, with "
+                    "sharp edges, in twice the time.",
+                ),
+                io.Boolean.Input(
+                    "cpu_fallback",
+                    optional=True,
+                    default=False,
+                    advanced=True,
+                    tooltip="When not even the smallest tile fits on the GPU, go on with the CPU. Slow. Off: an error.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(tooltip="The upscaled pictures, with the channels of the input.")],
         )
 
@@ -99,6 +126,9 @@ class APISRUpscale(io.ComfyNode):
         tile_size: int = 0,
         overlap: int = 0,
         reuse_frames: bool = True,
+        preset: str = "exact",
+        alpha: str = "filter",
+        cpu_fallback: bool = False,
     ) -> io.NodeOutput:
         if is_misread_grl(upscale_model):
             log.warning('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
@@ -107,24 +137,29 @@ class APISRUpscale(io.ComfyNode):
         count, height, width, channels = image.shape
         facts = facts_of(upscale_model)
         size = engine.target_size(height, width, facts.scale, resize_to, amount, multiple_of)
+        steps = engine.passes(height, width, facts.scale, size)
+        inputs = [(height, width), *steps[:-1]]  # of the network, pass by pass
         dtype = getattr(upscale_model, "dtype", torch.float32)
-        activations = partial(engine.bytes_for, facts=facts, dtype=dtype)
-        natural = height * facts.scale, width * facts.scale
-        host.require_room(count, size, channels, scratch=0 if size == natural else 3 * natural[0] * natural[1])
-        dearest = engine.plan(height, width, facts, tile=tile_size or None, overlap=overlap or None)
-        with host.loaded(upscale_model, activations, dearest.tile_pixels) as (device, free):
+        tiling = {"tile": tile_size or None, "overlap": overlap or None, "preset": preset}
+        plans = [partial(engine.plan, *pass_size, facts, dtype=dtype, **tiling) for pass_size in inputs]
+        natural = inputs[-1][0] * facts.scale, inputs[-1][1] * facts.scale
+        scratch = 0 if size == natural else 3 * natural[0] * natural[1]
+        result_bytes = host.require_room(count, size, channels, scratch)
+        with host.loaded(upscale_model, plans, result_bytes) as (device, budget):
             result = engine.upscale(
                 upscale_model,
                 image,
-                tile=tile_size or None,
-                overlap=overlap or None,
                 size=size,
                 device=device,
                 on_tile=host.progress(),
                 is_cancelled=host.stop_if_interrupted,
-                budget=free,
+                budget=budget,
                 reuse_frames=reuse_frames,
+                alpha_by=alpha,
+                cpu_fallback=cpu_fallback,
+                tell=host.teller(cls.hidden.unique_id),
                 is_out_of_memory=host.is_out_of_memory,
+                **tiling,
                 **host.output_options(),
             )
         return io.NodeOutput(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -69,6 +70,7 @@ def start_comfy(tmp_path_factory: pytest.TempPathFactory) -> StartComfy:
     def start(*options: str, env: dict[str, str] | None = None) -> AbstractContextManager[ComfyServer]:
         base = tmp_path_factory.mktemp("comfy")
         link_pack(ROOT, base)
+        shutil.copytree(TESTS / "comfy" / "testing_pack", base / "custom_nodes" / "testing-pack")
         device = () if torch.cuda.is_available() else ("--cpu",)
         log = base / "server.log"
         return running_server(sys.executable, Path(path), base, log, options=(*device, *options), env=env)

@@ -68,7 +68,7 @@ def test_batch_keeps_order_and_repeats(comfy: ComfyServer) -> None:
 
 def test_transparency_is_upscaled_beside_the_colours(comfy: ComfyServer) -> None:
     colours = wf.crop(24, 36)
-    alpha = np.linspace(0, 255, 24 * 36).reshape(24, 36).astype(np.uint8)
+    alpha = np.linspace(1, 255, 24 * 36).reshape(24, 36).astype(np.uint8)
     alpha[8:16, 10:20] = 255
     name = wf.send(comfy, np.dstack([colours, alpha]), "transparent.png")
     prompt = wf.ours(wf.BUNDLED, name) | {
@@ -80,6 +80,22 @@ def test_transparency_is_upscaled_beside_the_colours(comfy: ComfyServer) -> None
     assert result.shape == (96, 144, 4)
     assert wf.steps_apart(result[..., :3], upscaled(comfy, colours, "opaque.png")) == 0
     assert wf.steps_apart(result[..., 3:], bicubic(alpha[..., None], 96, 144)) <= 1
+
+
+def test_no_dark_rim_where_transparency_begins(comfy: ComfyServer) -> None:
+    """Black under alpha 0 must not be drawn into the edge."""
+    colours = np.full((40, 48, 3), 230, np.uint8)
+    alpha = np.zeros((40, 48), np.uint8)
+    alpha[8:32, 12:36] = 255
+    colours[alpha == 0] = 0
+    prompt = wf.ours(wf.BUNDLED, wf.send(comfy, np.dstack([colours, alpha]), "rim.png")) | {
+        "joined": wf.node("JoinImageWithAlpha", image=("picture", 0), alpha=("picture", 1)),
+        "upscaled": wf.our_upscale("model", "joined", alpha="model"),
+    }
+    result = wf.run(comfy, prompt)
+    seen = result[result[..., 3] > 8]
+    assert len(seen) > 90 * 90
+    assert seen[..., :3].min() > 200
 
 
 def test_constant_transparency_stays_constant(comfy: ComfyServer) -> None:
@@ -113,6 +129,48 @@ def test_result_has_the_size_asked_for(comfy: ComfyServer) -> None:
     natural = upscaled(comfy, picture, "size.png")
     assert wf.steps_apart(by_factor, bicubic(natural, 152, 224)) <= 2
     assert wf.steps_apart(by_side, bicubic(natural, 200, 302)) <= 2
+
+
+def test_hires_fix_gives_exactly_the_size(comfy: ComfyServer) -> None:
+    picture = np.tile(wf.crop(152, 208, top=0, left=0), (8, 4, 1))
+    assert picture.shape == (1216, 832, 3)
+    result = upscaled(comfy, picture, "hires.png", resize_to="factor", amount=1.5, multiple_of=8)
+    assert result.shape == (1824, 1248, 3)
+
+
+def test_twice_through_the_model_when_much_more_is_asked_for(comfy: ComfyServer) -> None:
+    picture = wf.crop(12, 16)
+    once = upscaled(comfy, picture, "once.png")
+    twice = upscaled(comfy, picture, "once.png", resize_to="factor", amount=16.0)
+    # between the passes nothing is rounded to 8 bits; the file in between is
+    again = upscaled(comfy, once, "twice.png")
+    assert twice.shape == again.shape == (192, 256, 3)
+    assert np.abs(twice.astype(int) - again.astype(int)).mean() < 2
+    assert "in two passes" in comfy.log_text
+
+
+def test_held_and_partly_changed_frames(comfy: ComfyServer) -> None:
+    """48 frames on twos of which each third drawing only moves its mouth, so to speak."""
+    drawing = wf.crop(256, 352, top=20, left=20)
+    names = []
+    for number in range(6):
+        frame = drawing.copy()
+        frame[120:126, 160:172] = 40 * number
+        names.append(wf.send(comfy, frame, f"frame{number}.png"))
+    prompt = wf.ours(wf.BUNDLED, names[0])
+    last = "picture"
+    for number, name in enumerate(names[1:], 1):
+        prompt[f"load{number}"] = wf.load_image(name)
+        prompt[f"batch{number}"] = wf.node("ImageBatch", image1=(last, 0), image2=(f"load{number}", 0))
+        last = f"batch{number}"
+    prompt["clip"] = wf.node("RepeatImageBatch", image=(last, 0), amount=8)
+    prompt["upscaled"] = wf.our_upscale("model", "clip")
+    frames = wf.saved(comfy, comfy.run(prompt))
+    assert len(frames) == 48
+    alone = [wf.run(comfy, wf.ours(wf.BUNDLED, name)) for name in names]
+    for frame, expected in zip(frames, alone * 8, strict=True):
+        assert wf.steps_apart(frame, expected) <= 1
+    assert "0 of 48 frames copied, 47 computed in part" in comfy.log_text
 
 
 def test_tiles_leave_no_trace(comfy: ComfyServer) -> None:

@@ -63,6 +63,31 @@ def test_interrupt_ends_the_run(comfy: ComfyServer, slow_model: str) -> None:
     assert wf.run(comfy, wf.ours(slow_model, fresh)).shape == (64, 64, 3)
 
 
+def test_out_of_memory_goes_on_in_strips_and_tiles(comfy: ComfyServer) -> None:
+    picture = wf.send(comfy, wf.crop(180, 200, top=20, left=40), "scarce.png")
+    calm = wf.run(comfy, wf.ours(wf.BUNDLED, picture))
+    for limit in (200 * 40, 130 * 16):
+        prompt = wf.ours(wf.BUNDLED, picture)
+        prompt["scarce"] = wf.node("TestingScarceMemory", upscale_model=("model", 0), limit=limit)
+        prompt["upscaled"] = wf.our_upscale("scarce", "picture")
+        assert wf.steps_apart(wf.run(comfy, prompt), calm) <= 1
+    assert "Out of memory with 200x180 pixels; going on with 4 tiles of" in comfy.log_text
+    assert "going on with whole image in strips of 16 rows" in comfy.log_text, "of a tile"
+
+
+def test_out_of_memory_for_good_is_one_clear_error(comfy: ComfyServer) -> None:
+    picture = wf.send(comfy, wf.crop(64, 64), "none_left.png")
+    prompt = wf.ours(wf.BUNDLED, picture)
+    prompt["scarce"] = wf.node("TestingScarceMemory", upscale_model=("model", 0), limit=10)
+    prompt["upscaled"] = wf.our_upscale("scarce", "picture")
+    with pytest.raises(ExecutionFailed) as caught:
+        comfy.run(prompt)
+    assert caught.value.details["exception_type"] == "apisr.NotEnoughMemory"
+    for words in ("Out of memory on cpu", "MB are free", "smaller model"):
+        assert words in caught.value.details["exception_message"]
+    assert wf.run(comfy, wf.ours(wf.BUNDLED, picture)).shape == (256, 256, 3)
+
+
 @pytest.mark.parametrize("name", ["anime\\travelled.pth", "anime/travelled.pth"])
 def test_either_separator_finds_the_file(comfy: ComfyServer, name: str) -> None:
     (comfy.models_dir / "anime").mkdir(exist_ok=True)

@@ -35,7 +35,8 @@ def our_loader(model_name: str, **changes: Any) -> Node:
 def our_upscale(model: str, image: str, **changes: Any) -> Node:
     """Our node between the nodes `model` and `image`."""
     inputs = {"resize_to": "model scale", "amount": 2.0, "multiple_of": 1}
-    inputs |= {"tile_size": 0, "overlap": 0, "reuse_frames": True, **changes}
+    inputs |= {"tile_size": 0, "overlap": 0, "reuse_frames": True}
+    inputs |= {"preset": "exact", "alpha": "filter", "cpu_fallback": False, **changes}
     return node("APISRUpscale", upscale_model=(model, 0), image=(image, 0), **inputs)
 
 
