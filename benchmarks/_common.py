@@ -41,21 +41,29 @@ def load_comfyui() -> None:
     args.cpu = not torch.cuda.is_available()
 
 
-def save(name: str, rows: list[dict[str, Any]]) -> Path:
-    """Write rows to benchmarks/results/<name>.json with device, versions and commit."""
-    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+def save(name: str, rows: list[dict[str, Any]], folder: Path = RESULTS, **more: Any) -> Path:
+    """Write rows to <folder>/<name>.json with device, versions and commit, and whatever else is given."""
     record = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip(),
+        "commit": _commit(),
+        **more,
         "rows": rows,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # a copy of the checkout without its history, or no git
+        return "unknown"
 
 
 def _cpu() -> str:

@@ -1,8 +1,8 @@
 """Pictures in, pictures out."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -71,42 +71,42 @@ def upscale(
     facts = facts_of(model)
     count, height, width, channels = images.shape
     size = size or (height * facts.scale, width * facts.scale)
-    output = _room((count, *size, channels), output_dtype, torch.device(output_device), is_out_of_memory)
-    if not count:
-        return output
     where = _device_of(model) if device is None else torch.device(device)
-    if not memory.same_device(_device_of(model), where):
-        getattr(model, "model", model).to(where)
+    with _without_gradients(where):
+        output = _room((count, *size, channels), output_dtype, torch.device(output_device), is_out_of_memory)
+        if not count:
+            return output
+        if not memory.same_device(_device_of(model), where):
+            getattr(model, "model", model).to(where)
+        left = _left_beside(output, where) if budget is None else budget
+        dtype = getattr(model, "dtype", torch.float32)
+        now = Conditions(facts, where, dtype, left, tile, overlap, preset)
+        tell = tell or log.info
+        with Tiler(model, now, is_out_of_memory=is_out_of_memory, cpu_fallback=cpu_fallback, tell=tell) as tiler:
+            steps = passes(height, width, facts.scale, size)
+            tell(_what_is_planned(images, steps, now))
+            frames = Frames(tiler, Pulse(on_tile, is_cancelled), steps, alpha_by, count)
+            _upscale_all(images, output, frames, reuse_frames)
+    if frames.copied or frames.in_part:
+        tell(frames.report())
+    if tiler.now.facts != facts and tiler.now.device == where:
+        with suppress(AttributeError):  # a stranger may not take it
+            model.facts = tiler.now.facts  # what the first tile has taught about memory
+    return output
 
-    tell = tell or log.info
-    dtype = getattr(model, "dtype", torch.float32)
-    left = _left_beside(output, where) if budget is None else budget
-    now = Conditions(facts, where, dtype, left, tile, overlap, preset)
-    steps = passes(height, width, facts.scale, size)
-    pulse = Pulse(on_tile, is_cancelled)
-    with (
-        _without_gradients(where),
-        pulse.inside(getattr(model, "model", None)),
-        Tiler(model, now, is_out_of_memory=is_out_of_memory, cpu_fallback=cpu_fallback, tell=tell) as tiler,
-    ):
-        tell(_what_is_planned(count, height, width, size, steps, now))
-        frames = Frames(tiler, pulse, steps, alpha_by, count)
+
+def _upscale_all(images: Tensor, output: Tensor, frames: Frames, reuse_frames: bool) -> None:
+    with frames.pulse.inside(getattr(frames.tiler.model, "model", None)):
         for index, picture in enumerate(images):
             before = (images[index - 1], output[index - 1]) if reuse_frames and index else None
             frames.upscale(picture, output[index], before)
         frames.close()
-    if frames.copied or frames.in_part:
-        tell(frames.report())
-    if tiler.now.facts != facts and tiler.now.device == where:
-        model.facts = tiler.now.facts  # what the first tile has taught about memory
-    return output
 
 
-def _what_is_planned(
-    count: int, height: int, width: int, size: tuple[int, int], steps: list[tuple[int, int]], now: Conditions
-) -> str:
+def _what_is_planned(images: Tensor, steps: list[tuple[int, int]], now: Conditions) -> str:
+    count, height, width, _ = images.shape
     twice = " in two passes" if len(steps) == 2 else ""
-    return f"{count} x {width}x{height} to {size[1]}x{size[0]}{twice}: {now.plan(height, width)}"
+    return f"{count} x {width}x{height} to {steps[-1][1]}x{steps[-1][0]}{twice}: {now.plan(height, width)}"
 
 
 def _check(model: Any, images: Tensor, size: tuple[int, int] | None, preset: str, alpha_by: str) -> None:
@@ -161,6 +161,9 @@ def _left_beside(output: Tensor, device: torch.device) -> int:
     return max(0, free - output.nbytes) if output.device.type == device.type else free
 
 
-def _without_gradients(device: torch.device) -> AbstractContextManager[Any]:
-    """No gradients; and not in inference mode, where ComfyUI runs its nodes, on DirectML, which has none."""
-    return torch.inference_mode(False) if device.type == "privateuseone" else nullcontext()
+@contextmanager
+def _without_gradients(device: torch.device) -> Iterator[None]:
+    """No gradients; and on DirectML, which cannot have it, not the inference mode in which ComfyUI runs its nodes."""
+    outside = torch.inference_mode(False) if device.type == "privateuseone" else nullcontext()
+    with outside, torch.no_grad():
+        yield

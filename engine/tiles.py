@@ -93,9 +93,10 @@ class Tiler:
         # even the smallest plan may be over the budget; it is tried all the same
         self.now = replace(self.now, budget=max(self.now.budget, current.bytes))
         stitcher = Stitcher(output, current)
+        before = gather.ROUNDS * len(current) if means else 0  # as many tiles were computed for the means
         for index, (y, x) in enumerate(current.places()):
             if on_tile:
-                on_tile(index, len(current))
+                on_tile(before + index, before + len(current))
             stitcher.put(self._tile(current.read(picture, y, x), output, current.strip, means), y, x)
 
     def _gathered_means(self, picture: Tensor, on_tile: Progress | None) -> list[Tensor]:

@@ -10,11 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 THIRD_PARTY = {
-    "apisr_archs": {"torch", "safetensors", "spandrel", "requests", "urllib3", "typing_extensions", "triton"},
+    "apisr_archs": {"torch", "safetensors", "spandrel", "requests", "urllib3", "typing_extensions"},
     "engine": {"torch"},
     "nodes": {"torch", "typing_extensions", "comfy", "comfy_api", "folder_paths", "server"},
 }
-"""urllib3 comes with requests, typing_extensions with torch; triton too, where there is one: it is optional."""
+"""urllib3 comes with requests, typing_extensions with torch."""
 OWN = {"apisr_archs": set(), "engine": {"apisr_archs"}, "nodes": {"apisr_archs", "engine"}}
 
 FILES = [path for layer in OWN for path in sorted((ROOT / layer).rglob("*.py"))]

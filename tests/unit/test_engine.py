@@ -285,6 +285,16 @@ def test_a_stranger_is_moved_to_the_device_it_shall_run_on() -> None:
     assert model.model.weight.is_meta
 
 
+def test_no_gradients_are_kept_of_a_stranger() -> None:
+    class Trainable(NearestModel):
+        def __call__(self, image: Tensor) -> Tensor:
+            return super().__call__(image) * self.weight
+
+        weight = nn.Parameter(torch.ones(1))
+
+    assert not upscale(Trainable(), torch.rand(1, 8, 8, 3)).requires_grad
+
+
 def test_a_model_of_another_scale_than_it_says() -> None:
     model = NearestModel(scale=2)
     model.facts = Facts(4, 1, Halo(8, 8, 8), 16, bytes_per_pixel(1000))
