@@ -14,13 +14,16 @@ CANVAS_SHARE = 0.25
 class Frames:
     """Upscales picture by picture, and counts what could be taken over from the picture before."""
 
-    def __init__(self, tiler: Tiler, pulse: Pulse, steps: list[tuple[int, int]], alpha_by: str, count: int) -> None:
-        """steps: the size after each pass of the network, the last one that of the output."""
+    def __init__(
+        self, tiler: Tiler, pulse: Pulse, steps: list[tuple[int, int]], alpha_by: str, shape: tuple[int, ...]
+    ) -> None:
+        """steps: the size after each pass of the network, the last one that of the output. shape: of the batch."""
         self.tiler = tiler
         self.pulse = pulse
         self.steps = steps
         self.alpha_by = alpha_by
-        self.count = count
+        self.count = shape[0]
+        self.passes_per_frame = len(steps) * (2 if shape[-1] == 4 and alpha_by == "model" else 1)
         self.passes_done = 0
         self.canvas: Tensor | None = None  # the network's last result, where that is resized
         self.copied = self.in_part = 0
@@ -32,7 +35,7 @@ class Frames:
             output.copy_(before[1])
             self.copied += 1
             self.saved += 1
-            self.passes_done += len(self.steps)
+            self.passes_done += self.passes_per_frame
             return
         if picture.shape[-1] == 4:
             self._passes(alpha.extended_colours(picture), output[..., :3])
@@ -61,7 +64,7 @@ class Frames:
         self._pass(picture, output)
 
     def _pass(self, picture: Tensor, output: Tensor) -> None:
-        self.pulse.frame(self.passes_done, self.count * len(self.steps))
+        self.pulse.frame(self.passes_done, self.count * self.passes_per_frame)
         canvas = self._canvas(picture, output)
         self.tiler.upscale(picture, canvas, self.pulse.tile)
         if canvas is not output:
@@ -89,7 +92,7 @@ class Frames:
 
     def _update(self, picture: Tensor, part: reuse.Part, before: Tensor, output: Tensor) -> None:
         """Compute a part of a picture; the rest is as it was before."""
-        self.pulse.frame(self.passes_done, self.count)
+        self.pulse.frame(self.passes_done, self.count * self.passes_per_frame)
         canvas = self._canvas(picture, output)
         if canvas is output:
             canvas.copy_(before)
@@ -108,8 +111,8 @@ class Frames:
         """(H, W, 1) into (H', W', 1). A constant one, the usual case, costs nothing."""
         if alpha.is_constant(opacity):
             output.copy_(opacity[:1, :1].expand_as(output))
+            self.passes_done += self.passes_per_frame - len(self.steps)
         elif self.alpha_by == "model":
-            self.passes_done -= len(self.steps)  # the same frame once more
             self._passes(opacity, output)
         else:
             output.copy_(pixels.resize(opacity, (output.shape[0], output.shape[1])))

@@ -85,7 +85,7 @@ def upscale(
         with Tiler(model, now, is_out_of_memory=is_out_of_memory, cpu_fallback=cpu_fallback, tell=tell) as tiler:
             steps = passes(height, width, facts.scale, size)
             tell(_what_is_planned(images, steps, now))
-            frames = Frames(tiler, Pulse(on_tile, is_cancelled), steps, alpha_by, count)
+            frames = Frames(tiler, Pulse(on_tile, is_cancelled), steps, alpha_by, images.shape)
             _upscale_all(images, output, frames, reuse_frames)
     if frames.copied or frames.in_part:
         tell(frames.report())
@@ -106,7 +106,8 @@ def _upscale_all(images: Tensor, output: Tensor, frames: Frames, reuse_frames: b
 def _what_is_planned(images: Tensor, steps: list[tuple[int, int]], now: Conditions) -> str:
     count, height, width, _ = images.shape
     twice = " in two passes" if len(steps) == 2 else ""
-    return f"{count} x {width}x{height} to {steps[-1][1]}x{steps[-1][0]}{twice}: {now.plan(height, width)}"
+    plans = ", then ".join(str(now.plan(*size)) for size in ((height, width), *steps[:-1]))
+    return f"{count} x {width}x{height} to {steps[-1][1]}x{steps[-1][0]}{twice}: {plans}"
 
 
 def _check(model: Any, images: Tensor, size: tuple[int, int] | None, preset: str, alpha_by: str) -> None:

@@ -7,7 +7,7 @@ RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapix
 MAX_SIDE = 65536
 """Beyond this an amount is a typing error."""
 STRETCH = 1.25
-"""The network's result is stretched by a filter up to this factor. Who wants more means to run the network twice."""
+"""A filter stretches the network's result up to this factor. Who wants more means to run the network twice."""
 
 
 def target_size(
@@ -51,7 +51,7 @@ def passes(height: int, width: int, scale: int, size: tuple[int, int]) -> list[t
     """The sizes that the network's results are resized to, pass by pass; the last one is `size`.
 
     One pass, or two if one would leave it to a filter to enlarge its result by more than `STRETCH`. The first of two
-    makes just what the second needs.
+    makes just what the second needs; what two cannot give, a filter does between them.
     """
     stretch = max(size[0] / (height * scale), size[1] / (width * scale))
     if scale == 1 or stretch <= STRETCH:

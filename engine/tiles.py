@@ -156,11 +156,15 @@ class Tiler:
 
     def _end(self, height: int, width: int, needed: int) -> str:
         free = memory.free_bytes(self.now.device)
-        on_cpu = "" if self.now.device.type == "cpu" else ", or turn on cpu_fallback"
+        ways = ["Choose a smaller model", "close other programs"]
+        if self.now.preset == "exact" and len(replace(self.now, preset="fast", budget=1).plan(height, width)) > 1:
+            ways.append("set preset to fast, which allows smaller tiles")
+        if self.now.device.type != "cpu":
+            ways.append("turn on cpu_fallback")
         return (
-            f"Out of memory on {self.now.device}: a tile of {width}x{height} pixels takes about {needed / MIB:.0f} MB, "
-            f"about {free / MIB:.0f} MB are free, and it cannot be made smaller. Choose a smaller model, close other "
-            f"programs{on_cpu}."
+            f"Out of memory on {self.now.device}: a tile of {width}x{height} pixels did not fit, though it should take "
+            f"{needed / MIB:.0f} MB and {free / MIB:.0f} MB seem to be free. Tiles cannot be made smaller. "
+            f"{', '.join(ways[:-1])}, or {ways[-1]}."
         )
 
     def _measured(self, source: Tensor, strip: int | None, means: list[Tensor], expected: int) -> Tensor:

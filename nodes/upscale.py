@@ -132,11 +132,11 @@ class APISRUpscale(io.ComfyNode):
     ) -> io.NodeOutput:
         if is_misread_grl(upscale_model):
             log.warning('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
-        if not len(image):  # what core nodes make of a video without frames
-            return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
         count, height, width, channels = image.shape
         facts = facts_of(upscale_model)
         size = engine.target_size(height, width, facts.scale, resize_to, amount, multiple_of)
+        if not count:  # what core nodes make of a video without frames
+            return io.NodeOutput(engine.upscale(upscale_model, image, size=size, **host.output_options()))
         steps = engine.passes(height, width, facts.scale, size)
         inputs = [(height, width), *steps[:-1]]  # of the network, pass by pass
         dtype = getattr(upscale_model, "dtype", torch.float32)
