@@ -83,7 +83,7 @@ class Compact(nn.Module):
         features = self.body[:-1](x)
 
         def enlarge(top: int, bottom: int) -> Tensor:
-            detail = self.body[-1](features[:, :, top:bottom])
+            detail = self.body[-1](channels_last(features[:, :, top:bottom]))
             # nearest enlarging before the pixel-shuffle: each pixel's copies are the channels that come to lie on it
             detail += x[:, :, top:bottom].repeat_interleave(self.scale**2, dim=1)
             return F.pixel_shuffle(detail, self.scale)  # (B, C * s^2, h, W) -> (B, C, h * s, W * s)

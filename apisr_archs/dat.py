@@ -266,6 +266,7 @@ class DAT(nn.Module):
 
         statistics: of the whole picture, if x is not all of it.
         """
+        statistics.begin()
         x = channels_last(x - self.mean)
         deep = self.before_RG(tokens(self.conv_first(x)))  # (B, H, W, C)
         for group in self.layers:

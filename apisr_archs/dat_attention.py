@@ -174,11 +174,11 @@ class SpatialAttention(Interaction):
 
         Zeros after the projection, not masked: padded tokens take part in the softmax, as in the authors' code.
         """
-        before, beyond, after = take_rows(x, first, last, padded)
+        before, beyond, after, beyond_after = take_rows(x, first, last, padded)
         qkv = self.qkv(norm(torch.cat((before, after), dim=1) if after.shape[1] else before))
-        if beyond:
-            gap = qkv.new_zeros(qkv.shape[0], beyond, *qkv.shape[2:])
-            qkv = torch.cat((qkv[:, : before.shape[1]], gap, qkv[:, before.shape[1] :]), dim=1)
+        if beyond or beyond_after:
+            gaps = [qkv.new_zeros(qkv.shape[0], rows, *qkv.shape[2:]) for rows in (beyond, beyond_after)]
+            qkv = torch.cat((qkv[:, : before.shape[1]], gaps[0], qkv[:, before.shape[1] :], gaps[1]), dim=1)
         return F.pad(qkv, (0, 0, 0, -x.shape[2] % self.multiple))
 
 

@@ -60,8 +60,12 @@ class Facts:
 
     def corrected(self, dtype: torch.dtype, factor: float) -> "Facts":
         """The same with another memory figure for a dtype: `factor` times the one so far."""
-        bytes_per_pixel = {**self.bytes_per_pixel, dtype: max(1, round(self.bytes_per_pixel[dtype] * factor))}
+        bytes_per_pixel = {**self.bytes_per_pixel, dtype: max(1, round(self.bytes_of(dtype) * factor))}
         return replace(self, bytes_per_pixel=bytes_per_pixel)
+
+    def bytes_of(self, dtype: torch.dtype) -> int:
+        """`bytes_per_pixel`, also for the dtype of a stranger's model, like fp64."""
+        return self.bytes_per_pixel.get(dtype) or self.bytes_per_pixel[torch.float32] * dtype.itemsize // 4
 
 
 def bytes_per_pixel(fp32: float) -> Mapping[torch.dtype, int]:

@@ -1,9 +1,8 @@
 """The UPSCALE_MODEL that this pack hands out: a spandrel descriptor that casts by itself and knows its facts."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
@@ -29,12 +28,12 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     def __init__(self, *args: Any, facts: Facts, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.facts = facts
-        self._told_of_overflow = False
 
     @override
-    def __call__(self, image: Tensor, **how: Any) -> Tensor:
+    def __call__(self, image: Tensor, tell: Callable[[str], None] | None = None, **how: Any) -> Tensor:
         """(B, C, H, W) in [0, 1], any float dtype -> (B, C, H * scale, W * scale) in [0, 1] of the same dtype.
 
+        tell: called with a line for the user when the output is not finite; None for the log.
         how: for networks that run in strips (see `Facts.strips`): `rows`; and for those of them with global statistics:
         `statistics`.
         """
@@ -42,22 +41,20 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
         height, width = image.shape[-2:]
         right, bottom = self.size_requirements.get_padding(width, height)
         with torch.no_grad():
-            output = self._finite(pad(image.to(self.dtype), right, bottom), **how)
+            output = self._finite(pad(image.to(self.dtype), right, bottom), tell or log.warning, **how)
             output = output[..., : height * self.scale, : width * self.scale].clamp_(0, 1)
             return output.to(image.dtype)
 
-    def _finite(self, image: Tensor, **how: Any) -> Tensor:
+    def _finite(self, image: Tensor, tell: Callable[[str], None], **how: Any) -> Tensor:
         """The network's output; if that has NaN or infinity, once more in fp32. (Clamping would hide infinity.)"""
         output = self._run(image, **how)
         if output.isfinite().all():
             return output
         name = type(self.model).__name__
         if image.dtype == torch.float32:
-            log.warning("%s gave NaN or infinity; its weights may be damaged.", name)
+            tell(f"{name} gave NaN or infinity; its weights, or the picture, may be damaged.")
             return output
-        if not self._told_of_overflow:
-            log.warning("%s overflowed in %s; such parts are computed again in fp32.", name, image.dtype)
-            self._told_of_overflow = True
+        tell(f"{name} overflowed in {image.dtype}; such parts are computed again in fp32.")
         with in_fp32(self.model):
             return self._run(image.float(), **how)
 
@@ -72,12 +69,19 @@ def in_fp32(network: nn.Module, device: torch.device | None = None) -> Iterator[
 
     Whoever manages the originals need not know. Leaving takes no memory, as one may leave for lack of it.
     """
-    tensors = list(chain(network.parameters(), network.buffers()))
-    kept = [tensor.data for tensor in tensors]
+    # other tensors in their places, as `Module.to` does where `.data` cannot be exchanged (DirectML)
+    places = [
+        (holder, name, tensor)
+        for module in network.modules()
+        for holder in (module._parameters, module._buffers)
+        for name, tensor in holder.items()
+        if tensor is not None
+    ]
     try:
-        for tensor in tensors:
-            tensor.data = tensor.data.to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
+        for holder, name, tensor in places:
+            copy = tensor.detach().to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
+            holder[name] = nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy
         yield
     finally:
-        for tensor, data in zip(tensors, kept, strict=True):
-            tensor.data = data
+        for holder, name, tensor in places:
+            holder[name] = tensor

@@ -40,7 +40,7 @@ def in_strips(
 def _empty_like_rows(strip: Tensor, height: int) -> Tensor:
     """Room for (B, C, height, W), with the channels last in memory, as networks and pictures want them."""
     b, c, _, width = strip.shape
-    return torch.empty((b, c, height, width), dtype=strip.dtype, device=strip.device, memory_format=torch.channels_last)
+    return strip.new_empty((b, height, width, c)).permute(0, 3, 1, 2)
 
 
 def before_update(x: Tensor, rows: int | None) -> Iterator[tuple[int, int, Tensor]]:
@@ -64,14 +64,16 @@ def without_halo(strip: Tensor, top: int, bottom: int) -> Tensor:
     return strip[:, 1 : 1 + bottom - top] if top else strip[:, : bottom - top]
 
 
-def take_rows(x: Tensor, first: int, last: int, period: int) -> tuple[Tensor, int, Tensor]:
+def take_rows(x: Tensor, first: int, last: int, period: int) -> tuple[Tensor, int, Tensor, int]:
     """Rows of (B, H, W, C) rolled up: its H rows, `period` - H missing ones, then its rows from the top again.
 
-    Returns the rows before the missing ones, the number of missing ones, and the rows after them.
+    Returns the rows before the missing ones, the number of missing ones, the rows after them, and the number of rows
+    that are missing after these, if the picture is lower than it is rolled.
     """
     height = x.shape[1]
     missing = max(0, min(last, period) - max(first, height))
-    return x[:, first:last], missing, x[:, max(0, first - period) : max(0, last - period)]
+    start, end = max(0, first - period), max(0, last - period)
+    return x[:, first:last], missing, x[:, start:end], end - max(start, min(end, height))
 
 
 def put_rows(x: Tensor, first: int, rows: Tensor, period: int) -> None:
@@ -80,5 +82,5 @@ def put_rows(x: Tensor, first: int, rows: Tensor, period: int) -> None:
     if first < height:
         x[:, first : min(last, height)] = rows[:, : min(last, height) - first]
     if last > period:
-        start = max(first, period)
-        x[:, start - period : last - period] = rows[:, start - first :]
+        start, end = max(first, period), min(last, period + height)
+        x[:, start - period : end - period] = rows[:, start - first : end - first]

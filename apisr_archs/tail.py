@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layout import channels_last
 from .strips import in_strips
 
 HALO = 2
@@ -28,7 +29,7 @@ def enlarge_4x(
     kernels = [subpixel_kernel(conv.weight) for conv in (conv_up1, conv_up2)]
 
     def compute(top: int, bottom: int) -> Tensor:
-        strip = x[:, :, top:bottom]
+        strip = channels_last(x[:, :, top:bottom])
         for kernel, conv in zip(kernels, (conv_up1, conv_up2), strict=True):
             strip = lrelu(enlarge_2x(strip, kernel, conv.bias))
         return conv_last(lrelu(conv_hr(strip)))
@@ -49,7 +50,7 @@ def subpixel_kernel(weight: Tensor) -> Tensor:
     """(F', F, 3, 3) of the convolution -> (F, F', 4, 4) for `enlarge_2x`. Summed up in fp32."""
     phases = torch.tensor(PHASES, dtype=torch.float32, device=weight.device)
     kernel = torch.einsum("ak,oikl,bl->ioab", phases, weight.float(), phases)
-    return kernel.to(weight.dtype).contiguous(memory_format=torch.channels_last)
+    return channels_last(kernel.to(weight.dtype))
 
 
 def lrelu(x: Tensor) -> Tensor:

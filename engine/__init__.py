@@ -15,6 +15,7 @@ In the order of the data:
 """
 
 from .alpha import ALPHA_MODES
+from .frames import CANVAS_SHARE, canvas_bytes
 from .memory import bytes_for
 from .plan import PRESETS, Plan, Segment, plan
 from .pulse import Cancelled
@@ -23,12 +24,14 @@ from .sizes import RESIZE_MODES, passes, target_size
 
 __all__ = [
     "ALPHA_MODES",
+    "CANVAS_SHARE",
     "PRESETS",
     "RESIZE_MODES",
     "Cancelled",
     "Plan",
     "Segment",
     "bytes_for",
+    "canvas_bytes",
     "passes",
     "plan",
     "target_size",

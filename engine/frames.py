@@ -8,16 +8,36 @@ from .pulse import Pulse
 from .tiles import Tiler
 
 CANVAS_SHARE = 0.25
-"""A result that is to be resized is collected on the device if it takes at most this part of the budget."""
+"""A result that is to be resized is collected on the device if that takes at most this part of the budget."""
+
+
+def canvas_bytes(inputs: list[tuple[int, int]], steps: list[tuple[int, int]], scale: int) -> int:
+    """What collecting and resizing the network's results takes, in bytes; 0 if none is resized.
+
+    Args:
+        inputs, steps: the size of the picture before and after each pass.
+    """
+    natural = [(height * scale, width * scale) for height, width in inputs]
+    resized = [size for size, wanted in zip(natural, steps, strict=True) if size != wanted]
+    return max((3 * 4 * pixels.RESIZE_TAKES * height * width for height, width in resized), default=0)
 
 
 class Frames:
     """Upscales picture by picture, and counts what could be taken over from the picture before."""
 
     def __init__(
-        self, tiler: Tiler, pulse: Pulse, steps: list[tuple[int, int]], alpha_by: str, shape: tuple[int, ...]
+        self,
+        tiler: Tiler,
+        pulse: Pulse,
+        steps: list[tuple[int, int]],
+        alpha_by: str,
+        shape: tuple[int, ...],
+        canvas_device: torch.device,
     ) -> None:
-        """steps: the size after each pass of the network, the last one that of the output. shape: of the batch."""
+        """steps: the size after each pass of the network, the last one that of the output. shape: of the batch.
+
+        canvas_device: where results are collected that are to be resized.
+        """
         self.tiler = tiler
         self.pulse = pulse
         self.steps = steps
@@ -25,12 +45,14 @@ class Frames:
         self.count = shape[0]
         self.passes_per_frame = len(steps) * (2 if shape[-1] == 4 and alpha_by == "model" else 1)
         self.passes_done = 0
+        self.canvas_device = canvas_device
         self.canvas: Tensor | None = None  # the network's last result, where that is resized
         self.copied = self.in_part = 0
         self.saved = 0.0  # frames' worth of computing
 
     def upscale(self, picture: Tensor, output: Tensor, before: tuple[Tensor, Tensor] | None) -> None:
         """(H, W, C) into `output`, (H', W', C). before: the picture before and its output, to be used if it helps."""
+        self.pulse.frame(self.passes_done, self.count * self.passes_per_frame)
         if before and torch.equal(picture, before[0]):
             output.copy_(before[1])
             self.copied += 1
@@ -68,8 +90,7 @@ class Frames:
         canvas = self._canvas(picture, output)
         self.tiler.upscale(picture, canvas, self.pulse.tile)
         if canvas is not output:
-            output.copy_(pixels.resize(canvas, (output.shape[0], output.shape[1])))
-            self.canvas = canvas
+            self._resize(canvas, output)
         self.passes_done += 1
 
     def _canvas(self, picture: Tensor, output: Tensor) -> Tensor:
@@ -80,19 +101,35 @@ class Frames:
             return output
         if self.canvas is not None and self.canvas.shape == shape:
             return self.canvas
-        # only CUDA is known to have the antialiased filter; elsewhere the CPU does it
-        fits = shape[0] * shape[1] * shape[2] * output.element_size() <= CANVAS_SHARE * now.budget
-        return output.new_empty(shape, device=now.device if now.device.type == "cuda" and fits else output.device)
+        try:
+            return output.new_empty(shape, device=self.canvas_device)
+        except Exception as error:
+            if not self.tiler.is_out_of_memory(error):
+                raise
+        self.canvas_device = output.device
+        return output.new_empty(shape)
+
+    def _resize(self, canvas: Tensor, output: Tensor) -> None:
+        """The network's result, resized into the output; kept for the next picture."""
+        size = output.shape[0], output.shape[1]
+        try:
+            output.copy_(pixels.resize(canvas, size))
+        except Exception as error:
+            if canvas.device == output.device or not self.tiler.is_out_of_memory(error):
+                raise
+            self.canvas_device = output.device
+        if canvas.device != self.canvas_device:  # it did not fit there
+            canvas = canvas.to(output.device)
+            output.copy_(pixels.resize(canvas, size))
+        self.canvas = canvas
 
     def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:
         area = reuse.changed(picture, before)
         now = self.tiler.now
-        halo = getattr(now.facts.halo, now.preset)
-        return reuse.part_to_compute(area, *picture.shape[:2], now.facts, halo) if area else None
+        return reuse.part_to_compute(area, *picture.shape[:2], now.facts, now.facts.halo.exact) if area else None
 
     def _update(self, picture: Tensor, part: reuse.Part, before: Tensor, output: Tensor) -> None:
         """Compute a part of a picture; the rest is as it was before."""
-        self.pulse.frame(self.passes_done, self.count * self.passes_per_frame)
         canvas = self._canvas(picture, output)
         if canvas is output:
             canvas.copy_(before)
@@ -102,7 +139,7 @@ class Frames:
         self.tiler.upscale(source, patch, self.pulse.tile)
         part.taken.of(canvas, scale).copy_(part.taken.within(part.read).of(patch, scale))
         if canvas is not output:
-            output.copy_(pixels.resize(canvas, (output.shape[0], output.shape[1])))
+            self._resize(canvas, output)
         self.passes_done += 1
         self.in_part += 1
         self.saved += 1 - part.read.pixels / (picture.shape[0] * picture.shape[1])

@@ -6,7 +6,6 @@ before gave; the first time with their own. Then the picture is computed with me
 """
 
 from collections.abc import Callable
-from itertools import count
 
 from torch import Tensor
 
@@ -17,12 +16,27 @@ ROUNDS = 3
 """How often all tiles are computed for their means. On trained DAT-light each round adds about 8 dB."""
 
 
+class Tile:
+    """What one tile is told of the picture's means, and what its own ones are."""
+
+    def __init__(self, shared: list[Tensor]) -> None:
+        self.shared = shared
+        self.own: list[Tensor] = []
+
+    def begin(self) -> None:
+        self.own = []  # a tile that overflowed in half precision is computed twice
+
+    def share(self, own: Tensor) -> Tensor:
+        self.own.append(own.float())
+        return self.shared[len(self.own) - 1].to(own) if self.shared else own
+
+
 def means(
     plan: Plan,
     compute: Callable[[int, int, Statistics], None],
     on_tile: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
-    """The means over the picture, in the order in which the network takes them.
+    """The means over the picture, in fp32, in the order in which the network takes them.
 
     Args:
         compute: runs the network on the tile at (row, column), with these statistics.
@@ -31,40 +45,26 @@ def means(
     shared: list[Tensor] = []
     for number in range(ROUNDS):
         sums: list[Tensor] = []
-        pixels = 0
+        all_pixels = 0
         for index, (row, column) in enumerate(plan.places()):
             if on_tile:
                 on_tile(number * len(plan) + index, (ROUNDS + 1) * len(plan))
+            tile = Tile(shared)
             # in the first round a tile is better off with the means over all that it sees
-            statistics = _recording(sums, shared, _kept_area(plan, row, column) if shared else None, plan.tile)
-            pixels += statistics.pixels(*plan.tile)
+            statistics = Statistics(tile.share, _kept_area(plan, row, column) if shared else None, tile.begin)
             compute(row, column, statistics)
-        shared = [total / pixels for total in sums]
+            pixels = statistics.pixels(*plan.tile)
+            all_pixels += pixels
+            weighted = [own * pixels for own in tile.own]
+            sums = [total + own for total, own in zip(sums, weighted, strict=True)] if sums else weighted
+        shared = [total / all_pixels for total in sums]
     return shared
 
 
 def given(shared: list[Tensor]) -> Statistics:
     """For a tile of the picture, once its means are known."""
-    remaining = iter(shared)
-    return Statistics(lambda own: next(remaining).to(own))
-
-
-def _recording(
-    sums: list[Tensor], shared: list[Tensor], area: tuple[int, int, int, int] | None, tile: tuple[int, int]
-) -> Statistics:
-    """For a tile whose means are added to `sums`, weighted by its pixels."""
-    pixels = Statistics(area=area).pixels(*tile)
-    numbers = count()
-
-    def share(own: Tensor) -> Tensor:
-        number = next(numbers)
-        if number == len(sums):
-            sums.append(own * pixels)
-        else:
-            sums[number] = sums[number] + own * pixels
-        return shared[number].to(own) if shared else own
-
-    return Statistics(share, area)
+    tile = Tile(shared)
+    return Statistics(tile.share, None, tile.begin)
 
 
 def _kept_area(plan: Plan, row: int, column: int) -> tuple[int, int, int, int]:

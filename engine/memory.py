@@ -20,7 +20,9 @@ LEAST_STRIP = 16
 LEARN_FROM = 64 * 64
 """Input pixels of the smallest tile whose peak says something about larger ones."""
 LEARN_WITHIN = (0.2, 5.0)
-"""A peak further from the estimate than this is not believed: other work shared the device."""
+"""How much an estimate is changed by one tile at most, in parts of it: other work may have shared the device."""
+LEARN_ALL_FROM = 256 * 256
+"""Input pixels of the smallest tile from which any smaller need is learned."""
 MARGIN = 1.08
 """On top of a peak that was seen, since tiles of other shapes differ a little."""
 
@@ -39,7 +41,7 @@ OUT_OF_MEMORY = (
 
 def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: int | None = None) -> int:
     """Peak activation memory of a tile of so many input pixels, in bytes; in strips of so many rows, or at once."""
-    per_pixel = facts.bytes_per_pixel[dtype]
+    per_pixel = facts.bytes_of(dtype)
     strips = facts.strips
     if strips is None or strip is None or strip >= height:
         return height * width * per_pixel
@@ -52,7 +54,7 @@ def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torc
     strips = facts.strips
     if strips is None:
         return None
-    rows = (budget / (width * facts.bytes_per_pixel[dtype]) - strips.kept * height) / strips.strip - 2 * strips.halo
+    rows = (budget / (width * facts.bytes_of(dtype)) - strips.kept * height) / strips.strip - 2 * strips.halo
     step = least_strip(strips)
     rows = min(int(rows), height - 1) // step * step
     return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None
@@ -63,10 +65,13 @@ def least_strip(strips: Strips) -> int:
     return strips.multiple * -(-LEAST_STRIP // strips.multiple)
 
 
-def learned(facts: Facts, dtype: torch.dtype, expected: int, peak: int) -> Facts:
+def learned(facts: Facts, dtype: torch.dtype, expected: int, peak: int, pixels: int) -> Facts:
     """The facts, set right by the peak that a tile was seen to take where `expected` bytes had been planned."""
+    least, most = LEARN_WITHIN
     factor = MARGIN * peak / expected
-    return facts.corrected(dtype, factor) if LEARN_WITHIN[0] <= factor <= LEARN_WITHIN[1] else facts
+    if pixels < LEARN_ALL_FROM:
+        factor = max(factor, least)
+    return facts.corrected(dtype, min(factor, most)) if peak > 0 else facts
 
 
 @dataclass

@@ -6,19 +6,18 @@ from torch import Tensor
 
 
 def to_network(picture: Tensor, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The colours of a picture as a batch: (H, W, C) -> (1, 3, H, W), or (3, 1, H, W) for a one-channel network.
+    """A picture as a batch: (H, W, 1 or 3) -> (1, 3, H, W), or (1 or 3, 1, H, W) for a one-channel network.
 
-    Grey becomes RGB; alpha is left out. Clamped to [0, 1], contiguous (Macs fail on views).
+    Grey becomes RGB, where the network wants that. Clamped to [0, 1], contiguous (Macs fail on views).
     """
-    colours = picture[..., :3].to(device=device, dtype=dtype).permute(2, 0, 1).clamp(0, 1)  # (1 or 3, H, W)
-    colours = colours.expand(3, -1, -1)
-    batch = colours.unsqueeze(1) if channels == 1 else colours.unsqueeze(0)
+    colours = picture.to(device=device, dtype=dtype).permute(2, 0, 1).clamp(0, 1)  # (1 or 3, H, W)
+    batch = colours.unsqueeze(1) if channels == 1 else colours.expand(3, -1, -1).unsqueeze(0)
     return batch.contiguous()
 
 
 def from_network(batch: Tensor, grey: bool) -> Tensor:
-    """The network's answer as a picture: (1, 3, h, w) or (3, 1, h, w) -> (h, w, 3), or (h, w, 1) if `grey`."""
-    picture = batch.reshape(3, *batch.shape[-2:]).permute(1, 2, 0)  # (h, w, 3)
+    """The network's answer as a picture: (1, 3, h, w) or (1 or 3, 1, h, w) -> (h, w, 3), or (h, w, 1) if `grey`."""
+    picture = batch.flatten(0, 1).permute(1, 2, 0)  # (h, w, 1 or 3)
     return picture.mean(dim=-1, keepdim=True) if grey else picture
 
 
@@ -29,3 +28,7 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     batch = picture.permute(2, 0, 1).unsqueeze(0).float()  # (1, C, H, W)
     batch = F.interpolate(batch, size=size, mode="bicubic", antialias=True, align_corners=False)
     return batch.squeeze(0).permute(1, 2, 0).clamp_(0, 1).to(picture.dtype)
+
+
+RESIZE_TAKES = 3
+"""Memory of `resize` and its input, in parts of the input in fp32."""

@@ -21,6 +21,8 @@ from .memory import bytes_for, least_strip, strip_within
 
 PRESETS = ("exact", "fast")
 """How wide the overlap is: so that no tile shows, or about half of that."""
+COST_OF_MEANS = 4
+"""Tiles of a network that looks at the whole picture are computed so often (engine/gather.py)."""
 MIN_KEPT = 64
 """Tiles of an automatic plan advance by at least this many input pixels: less is nearly all halo."""
 MIN_KEPT_BY_HAND = 16
@@ -192,6 +194,8 @@ def _cheapest(
                     continue
             redone = facts.strips.redone / strip if facts.strips and strip else 0
             cost = row.read * column.read * (1 + redone)
+            if facts.global_statistics and len(row.starts) * len(column.starts) > 1:
+                cost *= COST_OF_MEANS
             if cost < least:
                 best, least = (row, column, strip), cost
     return best

@@ -51,9 +51,13 @@ class Pulse:
         self.layers_done += 1
         self._beat()
 
-    def _beat(self) -> None:
+    def check(self) -> None:
+        """Raises Cancelled if the caller wants no more."""
         if self.is_cancelled and self.is_cancelled():
             raise Cancelled("The upscaling was cancelled.")
+
+    def _beat(self) -> None:
+        self.check()
         if self.on_tile:
             part = min(self.layers_done / self.layers, 1.0)  # layers may run more than once
             done = self.frames_done * self.tiles + self.tiles_done + part

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..apisr_archs import NotEnoughMemory, facts_of
 from . import alpha, memory
-from .frames import Frames
+from .frames import CANVAS_SHARE, Frames, canvas_bytes
 from .plan import PRESETS
 from .pulse import Progress, Pulse
 from .sizes import passes
@@ -79,14 +79,19 @@ def upscale(
         if not memory.same_device(_device_of(model), where):
             getattr(model, "model", model).to(where)
         left = _left_beside(output, where) if budget is None else budget
+        steps = passes(height, width, facts.scale, size)
+        canvas = canvas_bytes([(height, width), *steps[:-1]], steps, facts.scale)
+        # only CUDA is known to have the antialiased filter; elsewhere the CPU resizes
+        on_device = where.type == "cuda" and canvas <= CANVAS_SHARE * left
         dtype = getattr(model, "dtype", torch.float32)
-        now = Conditions(facts, where, dtype, left, tile, overlap, preset)
+        now = Conditions(facts, where, dtype, left - canvas if on_device else left, tile, overlap, preset)
+        pulse = Pulse(on_tile, is_cancelled)
         tell = tell or log.info
-        with Tiler(model, now, is_out_of_memory=is_out_of_memory, cpu_fallback=cpu_fallback, tell=tell) as tiler:
-            steps = passes(height, width, facts.scale, size)
-            tell(_what_is_planned(images, steps, now))
-            frames = Frames(tiler, Pulse(on_tile, is_cancelled), steps, alpha_by, images.shape)
-            _upscale_all(images, output, frames, reuse_frames)
+        tell(_what_is_planned(images, steps, now))
+        with Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check) as tiler:
+            frames = Frames(tiler, pulse, steps, alpha_by, images.shape, where if on_device else output.device)
+            with _numbers_when_out_of_memory(is_out_of_memory, where):
+                _upscale_all(images, output, frames, reuse_frames)
     if frames.copied or frames.in_part:
         tell(frames.report())
     if tiler.now.facts != facts and tiler.now.device == where:
@@ -133,7 +138,7 @@ def _check(model: Any, images: Tensor, size: tuple[int, int] | None, preset: str
 
 def _device_of(model: Any) -> torch.device:
     # an UPSCALE_MODEL of another pack need not be spandrel's descriptor, though nearly all are
-    return getattr(model, "device", torch.device("cpu"))
+    return torch.device(getattr(model, "device", "cpu"))
 
 
 def _room(
@@ -153,6 +158,22 @@ def _room(
             f"{count} x {width}x{height} pixels take {needed:.1f} GB of memory on {device}; "
             f"{memory.free_bytes(device) / 2**30:.1f} GB are free. Upscale fewer pictures at a time, ask for a smaller "
             "size, or close other programs."
+        ) from error
+
+
+@contextmanager
+def _numbers_when_out_of_memory(
+    is_out_of_memory: Callable[[BaseException], bool], device: torch.device
+) -> Iterator[None]:
+    """Of memory that ran out where nothing can be made smaller: beside the network, in what holds the picture."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, NotEnoughMemory) or not is_out_of_memory(error):
+            raise
+        raise NotEnoughMemory(
+            f"Out of memory while putting the picture together; {memory.free_bytes(device) / 2**30:.1f} GB seem to be "
+            f"free on {device}. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
         ) from error
 
 

@@ -37,7 +37,7 @@ class Stitcher:
         )
         if column == len(self.plan.columns) - 1 and rows.fade:
             above = self.output[rows.first : rows.first + rows.fade]
-            above.copy_(torch.lerp(above, self.band, ramp(rows.fade, above).view(-1, 1, 1)))
+            above.lerp_(self.band, ramp(rows.fade, above).view(-1, 1, 1))  # in place: takes no memory that may lack
 
 
 def _blend_across(strip: Tensor, tile: Tensor, columns: Segment, scale: int) -> None:
@@ -48,7 +48,7 @@ def _blend_across(strip: Tensor, tile: Tensor, columns: Segment, scale: int) -> 
     strip[:, edge : columns.last] = tile[:, left + columns.fade : right]
     if columns.fade:
         there = strip[:, columns.first : edge]
-        there.copy_(torch.lerp(there, tile[:, left : left + columns.fade], ramp(columns.fade, there).view(1, -1, 1)))
+        there.lerp_(tile[:, left : left + columns.fade], ramp(columns.fade, there).view(1, -1, 1))
 
 
 def ramp(width: int, like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..apisr_archs import Facts, NotEnoughMemory, Statistics, in_fp32
+from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32
 from . import gather, memory, pixels
 from .plan import Plan, plan
 from .stitch import Stitcher
@@ -60,18 +60,20 @@ class Tiler:
         self,
         model: Any,
         conditions: Conditions,
-        *,
         is_out_of_memory: Callable[[BaseException], bool],
         cpu_fallback: bool,
         tell: Callable[[str], None],
+        check: Callable[[], None],
     ) -> None:
+        """tell: called with a line for the user. check: called before each tile, however small; may raise."""
         self.model = model
         self.now = conditions
         self.is_out_of_memory = is_out_of_memory
         self.cpu_fallback = cpu_fallback
         self.tell = tell
+        self.check = check
+        self.told: set[str] = set()
         self.has_learned = False
-        self.told_of_nan = False
         self.borrowed = ExitStack()
 
     def __enter__(self) -> "Tiler":
@@ -95,6 +97,7 @@ class Tiler:
         stitcher = Stitcher(output, current)
         before = gather.ROUNDS * len(current) if means else 0  # as many tiles were computed for the means
         for index, (y, x) in enumerate(current.places()):
+            self.check()
             if on_tile:
                 on_tile(before + index, before + len(current))
             stitcher.put(self._tile(current.read(picture, y, x), output, current.strip, means), y, x)
@@ -128,9 +131,10 @@ class Tiler:
                 if not self.is_out_of_memory(error):
                     raise
                 self._shrink(height, width, strip, error)
-        # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
-        memory.release_cached(self.now.device)
-        log.warning("Out of memory with %dx%d pixels; going on with %s.", width, height, self.now.plan(height, width))
+            # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
+            memory.release_cached(self.now.device)
+            planned = self.now.plan(height, width)
+            log.warning("Out of memory with %dx%d pixels; going on with %s.", width, height, planned)
         tile = output.new_empty((height * self.now.facts.scale, width * self.now.facts.scale, output.shape[-1]))
         self.upscale(source, tile, means=means or None)
         return tile
@@ -152,7 +156,8 @@ class Tiler:
         cpu = torch.device("cpu")
         self.tell(f"Out of memory on {self.now.device}: going on with the CPU, which is slow.")
         self.borrowed.enter_context(in_fp32(network, cpu))
-        self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=memory.free_bytes(cpu))
+        # half: the output's memory counts as free until it is written
+        self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=memory.free_bytes(cpu) // 2)
 
     def _end(self, height: int, width: int, needed: int) -> str:
         free = memory.free_bytes(self.now.device)
@@ -175,8 +180,10 @@ class Tiler:
         with memory.measured(self.now.device) as peak:
             result = self._run(source, strip, statistics)
         if peak is not None:
-            facts = memory.learned(self.now.facts, self.now.dtype, expected, peak.bytes)
-            self.now = replace(self.now, facts=facts)
+            height, width = source.shape[:2]
+            facts = memory.learned(self.now.facts, self.now.dtype, expected, peak.bytes, height * width)
+            needed = memory.bytes_for(height, width, facts, self.now.dtype, strip)
+            self.now = replace(self.now, facts=facts, budget=max(self.now.budget, needed))  # what ran does fit
         self.has_learned = True
         return result
 
@@ -187,7 +194,8 @@ class Tiler:
         how: dict[str, Any] = {"rows": strip} if strip else {}
         if statistics:
             how["statistics"] = statistics
-        result = self._finite(batch, how)
+        # a one-channel network gets the colours one after the other: memory is planned for one picture
+        result = torch.cat([self._finite(one, how) for one in batch.split(1)])
         expected = source.shape[0] * self.now.facts.scale, source.shape[1] * self.now.facts.scale
         if result.shape[-2:] != expected:
             raise ValueError(f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected}.")
@@ -198,14 +206,22 @@ class Tiler:
 
         Our own models see to that themselves. Others clamp infinity away, but NaN is left to be seen.
         """
+        if isinstance(self.model, UpscaleModel):
+            return self.model(batch, tell=self._tell_once, **how)
         result = self.model(batch, **how)
-        if batch.dtype == torch.float32 or not isinstance(self._network, nn.Module) or result.isfinite().all():
+        if result.isfinite().all():
             return result
-        if not self.told_of_nan:
-            self.tell(f"The model gave NaN in {batch.dtype}; such tiles are computed again in fp32.")
-            self.told_of_nan = True
+        if batch.dtype == torch.float32 or not isinstance(self._network, nn.Module):
+            self._tell_once("The model gave NaN or infinity; its weights, or the picture, may be damaged.")
+            return result
+        self._tell_once(f"The model gave NaN in {batch.dtype}; such tiles are computed again in fp32.")
         with in_fp32(self._network):
             return self.model(batch.float(), **how)
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self.told:
+            self.told.add(text)
+            self.tell(text)
 
     @property
     def _network(self) -> Any:

@@ -13,6 +13,7 @@ from comfy import model_management
 from server import PromptServer
 from torch import nn
 
+from .. import engine
 from ..apisr_archs import NotEnoughMemory
 from ..engine import Plan, memory
 
@@ -50,14 +51,17 @@ def hand_over(model: Any, device: torch.device) -> None:
 
 
 @contextmanager
-def loaded(model: Any, plans: Sequence[Callable[..., Plan]], beside: int) -> Iterator[tuple[torch.device, int]]:
-    """The model, wholly on its device; yields the device and the bytes that a tile's activations may take there.
+def loaded(
+    model: Any, plans: Sequence[Callable[..., Plan]], canvas: int, beside: int
+) -> Iterator[tuple[torch.device, int]]:
+    """The model, wholly on its device; yields the device and the bytes that `engine.upscale` may take there.
 
     The memory manager is asked for just what the plan will use.
 
     Args:
         model: an UPSCALE_MODEL; one of another pack may lack a patcher and gets one.
-        plans: `engine.plan` for each pass, complete but for `budget` and `tile`.
+        plans: `engine.plan` for each pass, complete but for `budget`.
+        canvas: bytes for collecting and resizing the network's results, see `engine.canvas_bytes`.
         beside: bytes of the result, which ComfyUI may want on the same device.
     """
     if getattr(model, "patcher", None) is None:
@@ -68,6 +72,8 @@ def loaded(model: Any, plans: Sequence[Callable[..., Plan]], beside: int) -> Ite
     network = model.patcher.model
     free = _free(model, device, beside)
     wanted = max(plan(budget=max(free, _comfortable(plan))).bytes for plan in plans)
+    if device.type == "cuda" and canvas <= engine.CANVAS_SHARE * (wanted + canvas):
+        wanted += canvas
     # The networks are small and not made to run in parts: buffers and bias tables would stay behind.
     model_management.load_models_gpu([model.patcher], memory_required=wanted, force_full_load=True)
     tensors = chain(network.parameters(), network.buffers())
@@ -110,13 +116,13 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
 
     Args:
         pictures, size, channels: of the result; size is height and width.
-        scratch: further numbers, in fp32, that are held beside it.
+        scratch: further bytes that are held meanwhile.
 
     Raises:
         NotEnoughMemory: it does not.
     """
     numbers = pictures * size[0] * size[1] * channels
-    needed = numbers * model_management.intermediate_dtype().itemsize + scratch * 4
+    needed = numbers * model_management.intermediate_dtype().itemsize + scratch
     device = model_management.intermediate_device()
     if device.type != "cpu":  # with --gpu-only: other models may have to leave
         model_management.free_memory(needed, device)

@@ -142,10 +142,10 @@ class APISRUpscale(io.ComfyNode):
         dtype = getattr(upscale_model, "dtype", torch.float32)
         tiling = {"tile": tile_size or None, "overlap": overlap or None, "preset": preset}
         plans = [partial(engine.plan, *pass_size, facts, dtype=dtype, **tiling) for pass_size in inputs]
-        natural = inputs[-1][0] * facts.scale, inputs[-1][1] * facts.scale
-        scratch = 0 if size == natural else 3 * natural[0] * natural[1]
-        result_bytes = host.require_room(count, size, channels, scratch)
-        with host.loaded(upscale_model, plans, result_bytes) as (device, budget):
+        canvas = engine.canvas_bytes(inputs, steps, facts.scale)
+        between = sum(3 * 4 * height * width for height, width in steps[:-1])
+        result_bytes = host.require_room(count, size, channels, canvas + between)
+        with host.loaded(upscale_model, plans, canvas, result_bytes) as (device, budget):
             result = engine.upscale(
                 upscale_model,
                 image,

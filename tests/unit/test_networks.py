@@ -10,7 +10,8 @@ from spandrel import MAIN_REGISTRY
 from torch import Tensor, nn
 
 SIZES = [(64, 64), (67, 53), (40, 72), (128, 96), (16, 16), (5, 7), (1, 1)]
-SMALL_SIZES = [(24, 40), (17, 9)]
+SMALL_SIZES = [(24, 40), (17, 9), (3, 21), (8, 5)]
+"""The last two are lower than windows are shifted."""
 FP16_SIZES = [(16, 24), (5, 7), (1, 1)]
 """torch computes fp16 convolutions on a CPU a hundred times slower than fp32 ones."""
 WINDOWED = ("4x_APISR_GRL_GAN_generator", "4x_APISR_DAT_GAN_generator")
