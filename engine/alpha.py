@@ -32,7 +32,7 @@ def _filled(colours: Tensor, seen: Tensor) -> Tensor:
     height, width = colours.shape[-2:]
     bottom, right = height % 2, width % 2
     weights = F.pad(seen.float(), (0, right, 0, bottom))
-    weighted = F.pad(colours * seen, (0, right, 0, bottom))
+    weighted = F.pad(colours.masked_fill(~seen, 0), (0, right, 0, bottom))  # not a product: NaN may lie there
     weight = F.avg_pool2d(weights, 2)  # (1, 1, ceil(H / 2), ceil(W / 2))
     coarse = F.avg_pool2d(weighted, 2) / weight.clamp_min(0.25)
     coarse = _filled(coarse, weight > 0)

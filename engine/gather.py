@@ -74,5 +74,5 @@ def _kept_area(plan: Plan, row: int, column: int) -> tuple[int, int, int, int]:
         here = segments[index]
         fade_after = segments[index + 1].fade if index + 1 < len(segments) else 0
         edges.append((here.first + here.fade // 2) // plan.scale - here.start)
-        edges.append((here.last - fade_after // 2) // plan.scale - here.start)
+        edges.append((here.last - fade_after + fade_after // 2) // plan.scale - here.start)
     return edges[0], edges[1], edges[2], edges[3]

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from apisr_pack.engine import RESIZE_MODES, target_size
+import torch
+from apisr_pack.apisr_archs import Facts, Halo
+from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.engine import RESIZE_MODES, passes, target_size, upscale
+from apisr_pack.engine.sizes import STRETCH
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 sides = st.integers(10, 4000)
 AMOUNTS = {
@@ -63,3 +68,88 @@ def test_multiples_and_shape(mode: str, height: int, width: int, multiple: int, 
 def test_amounts_that_cannot_be_meant(mode: str, amount: float, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         target_size(100, 100, 4, mode, amount)
+
+
+# Once through the network, or twice
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "mode", "amount", "steps"),
+    [
+        ((1216, 832), 4, "factor", 1.5, [(1824, 1248)]),  # the hi-res fix: 4x, then smaller
+        ((1216, 832), 4, "model scale", 1.0, [(4864, 3328)]),
+        ((60, 40), 2, "factor", 4, [(120, 80), (240, 160)]),
+        ((60, 40), 2, "factor", 2.2, [(132, 88)]),
+        ((60, 40), 2, "factor", 2.5, [(150, 100)]),  # the most that is left to the filter
+        ((60, 40), 2, "factor", 2.6, [(78, 52), (156, 104)]),  # the first pass makes what the second needs
+        ((60, 40), 4, "factor", 5.1, [(77, 51), (306, 204)]),
+        ((60, 40), 2, "factor", 10, [(300, 200), (600, 400)]),
+        ((60, 40), 1, "factor", 4, [(240, 160)]),  # a second pass of a 1x network would be no help
+        ((60, 40), 2, "factor", 0.5, [(30, 20)]),
+    ],
+)
+def test_passes(size: tuple[int, int], scale: int, mode: str, amount: float, steps: list[tuple[int, int]]) -> None:
+    assert passes(*size, scale, target_size(*size, scale, mode, amount)) == steps
+
+
+@given(sides, sides, st.sampled_from([1, 2, 3, 4]), st.floats(0.2, 10), st.sampled_from([1, 8, 64]))
+def test_passes_end_with_the_size_and_leave_little_to_the_filter(
+    height: int, width: int, scale: int, factor: float, multiple: int
+) -> None:
+    size = target_size(height, width, scale, "factor", factor, multiple)
+    steps = passes(height, width, scale, size)
+    assert steps[-1] == size
+    assert 1 <= len(steps) <= 2
+    stretch = max(size[0] / (height * scale), size[1] / (width * scale))
+    if len(steps) == 1:
+        assert stretch <= STRETCH or scale == 1
+        return
+    assert stretch > STRETCH
+    (between, _) = steps
+    for had, got, wanted in zip((height, width), between, size, strict=True):
+        assert got >= had
+        assert got * scale >= wanted, "the second pass is not enlarged by a filter"
+        assert (got - 1) * scale < wanted or got == had, "and no larger than that"
+
+
+class Sharp:
+    """A 2x network with a taste of its own: two passes are not what one pass and a filter would give."""
+
+    scale = 2
+    facts = Facts(2, 1, Halo(2, 2, 2), 4, bytes_per_pixel(1000))
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self.shapes.append(tuple(image.shape[-2:]))
+        enlarged = image.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+        return (enlarged * 1.5 - 0.25 * enlarged.roll((1, -1), dims=(-2, -1))).clamp(0, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_two_passes_are_the_network_run_twice(channels: int) -> None:
+    images, model, told = torch.rand(2, 30, 20, channels), Sharp(), []
+    if channels == 4:
+        images[..., 3] = 0.5
+    result = upscale(model, images, size=(120, 80), tell=told.append)
+    assert model.shapes == [(30, 20), (60, 40)] * 2
+    assert torch.equal(result, upscale(Sharp(), upscale(Sharp(), images)))
+    assert "two passes" in told[0], "it says so"
+
+
+def test_one_pass_and_a_filter() -> None:
+    images, model, told = torch.rand(1, 30, 20, 3), Sharp(), []
+    result = upscale(model, images, size=(66, 44), tell=told.append)
+    assert model.shapes == [(30, 20)]
+    assert result.shape == (1, 66, 44, 3)
+    assert "two passes" not in told[0]
+
+
+def test_the_hi_res_fix() -> None:
+    """With fewer pixels than in the arithmetic above, but run."""
+    images, model = torch.rand(1, 152, 104, 3), Sharp()
+    size = target_size(152, 104, 2, "factor", 1.5)
+    assert size == (228, 156)
+    assert upscale(model, images, size=size).shape == (1, 228, 156, 3)
+    assert model.shapes == [(152, 104)]

@@ -1,0 +1,300 @@
+"""Whatever the picture, the limits and the mishaps: the right picture or the right error, and no work done twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips
+from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.engine import PRESETS, Cancelled, plan, upscale
+from apisr_pack.tests.nearest import enlarged
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+PER_PIXEL = 1000
+"""Bytes that a stand-in says it takes for each input pixel."""
+STEP = 2**-16
+"""Red counts the pixels in these steps, so that a stand-in knows what it is shown; exact in fp32."""
+UNLIMITED = 10**9
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a network was called with."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    rows: int | None
+
+    def inside(self, top: int, left: int, height: int, width: int) -> bool:
+        ends_inside = self.top + self.height <= top + height and self.left + self.width <= left + width
+        return top <= self.top and left <= self.left and ends_inside
+
+
+class Enlarge(nn.Module):
+    """The right answer of a stand-in: each pixel enlarged. Two layers, for those who look at layers."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Identity(), nn.Upsample(scale_factor=scale)
+        self.register_parameter("weight", nn.Parameter(torch.ones(1), requires_grad=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x))
+
+
+class StandIn:
+    """A model whose right answer is known, that minds how it is called and fails when told to.
+
+    The engine sees no layers of it, so `on_tile` is called at the beginnings of tiles only.
+    """
+
+    def __init__(self, facts: Facts, columns: int = 1, fails: set[int] | range = range(0)) -> None:
+        """columns: of the picture; fails: which attempts run out of memory, counted from 0."""
+        self.facts, self.columns, self.fails = facts, columns, fails
+        self.scale = facts.scale
+        self.network = Enlarge(facts.scale)
+        self.attempts: list[Region] = []
+        self.done: list[tuple[int, Region]] = []
+        self.tile = 0  # of the whole picture, see `on_tile`
+
+    def on_tile(self, done: float, _: int) -> None:
+        self.tile = int(done)
+
+    def __call__(self, image: Tensor, rows: int | None = None) -> Tensor:
+        assert image.is_contiguous()
+        first = round(float(image[0, 0, 0, 0]) / STEP)
+        region = Region(*divmod(first, self.columns), *image.shape[-2:], rows)
+        self.attempts.append(region)
+        self._mind(region)
+        if len(self.attempts) - 1 in self.fails:
+            raise torch.OutOfMemoryError("out of memory")
+        result = self.network(image)
+        self.done.append((self.tile, region))
+        return result
+
+    def _mind(self, region: Region) -> None:
+        assert region.top % self.facts.alignment == region.left % self.facts.alignment == 0
+        if region.rows is not None:
+            assert self.facts.strips, "only who can run in strips is asked to"
+            assert region.rows % self.facts.strips.multiple == 0
+            assert 0 < region.rows < region.height
+
+
+shares = st.floats(0.01, 1)
+
+
+@st.composite
+def networks(draw: st.DrawFn, scales: tuple[int, ...] = (1, 2, 3, 4)) -> Facts:
+    exact = draw(st.integers(0, 12))
+    strips = st.builds(
+        Strips, st.sampled_from([1, 2, 8, 16]), st.integers(0, 4), st.floats(0, 4), shares, shares, shares
+    )
+    return Facts(
+        scale=draw(st.sampled_from(scales)),
+        alignment=draw(st.sampled_from([1, 2, 3, 8, 16])),
+        halo=Halo(exact, exact, exact // 2),
+        feather=draw(st.sampled_from([0, 1, 8, 16])),
+        bytes_per_pixel=bytes_per_pixel(PER_PIXEL),
+        tiling=draw(st.integers(0, 9)) > 0,
+        strips=draw(st.one_of(st.none(), strips)),
+    )
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> dict[str, Any]:
+    """Arguments of `plan` and `upscale`; None, no limit, more often than not."""
+    return {
+        "tile": draw(st.none() | st.integers(1, 100)),
+        "overlap": draw(st.none() | st.integers(0, 40)),
+        "preset": draw(st.sampled_from(PRESETS)),
+    }
+
+
+sides = st.integers(1, 120)
+
+
+def numbered(height: int, width: int, channels: int = 3, count: int = 1) -> Tensor:
+    """Pictures whose red (or grey) tells the place; opaque if they have alpha."""
+    images = torch.randint(0, 257, (count, height, width, channels)) / 256
+    images[..., 0] = torch.arange(height * width).view(height, width) * STEP
+    if channels == 4:
+        images[..., 3] = 1
+    return images
+
+
+@given(sides, sides, networks(), limits(), st.integers(0, 15_000), st.sampled_from([1, 3, 4]))
+@settings(deadline=None, max_examples=80)
+def test_any_plan_gives_the_picture_enlarged(
+    height: int, width: int, facts: Facts, how: dict[str, Any], pixels: int, channels: int
+) -> None:
+    images, model = numbered(height, width, channels), StandIn(facts, width)
+    budget = pixels * PER_PIXEL
+    result = upscale(model, images, budget=budget, **how)
+    assert torch.equal(result, enlarged(images, facts.scale))
+    tiles = plan(height, width, facts, budget=budget, **how)
+    assert [(r.height, r.width, r.rows) for r in model.attempts] == [(*tiles.tile, tiles.strip)] * len(tiles)
+
+
+@given(sides, sides, networks((1, 2)), limits(), st.sets(st.integers(0, 14), max_size=8))
+@settings(deadline=None, max_examples=80)
+def test_out_of_memory_at_any_calls(
+    height: int, width: int, facts: Facts, how: dict[str, Any], fails: set[int]
+) -> None:
+    images, model = numbered(height, width), StandIn(facts, width, fails)
+    try:
+        result = upscale(model, images, budget=UNLIMITED, on_tile=model.on_tile, **how)
+    except NotEnoughMemory:
+        last = model.attempts[-1]
+        smallest = plan(last.height, last.width, facts, budget=1, **how)
+        assert len(smallest) == 1, "it gives up only with what cannot be made smaller"
+        assert smallest.strip is None or (last.rows or last.height) <= smallest.strip
+    else:
+        assert torch.equal(result, enlarged(images, facts.scale))
+    check_nothing_is_done_twice(model, plan(height, width, facts, budget=UNLIMITED, **how))
+
+
+def check_nothing_is_done_twice(model: StandIn, tiles: Any) -> None:
+    """Every call serves the tile of the first plan that is due, and a tile that is complete is not touched again."""
+    read = [
+        (tiles.rows[y].start, tiles.columns[x].start, tiles.rows[y].length, tiles.columns[x].length)
+        for y, x in tiles.places()
+    ]
+    indices = [index for index, _ in model.done]
+    assert indices == sorted(indices)
+    for index, region in model.done:
+        assert region.inside(*read[index])
+        whole = (region.top, region.left, region.height, region.width) == read[index]
+        assert not whole or indices.count(index) == 1
+    regions = [(index, r.top, r.left, r.height, r.width) for index, r in model.done]
+    assert len(set(regions)) == len(regions)
+
+
+@given(sides, sides, networks((1, 2)), limits(), st.integers(0, 5))
+@settings(deadline=None, max_examples=40)
+def test_memory_that_never_comes_back(height: int, width: int, facts: Facts, how: dict[str, Any], after: int) -> None:
+    """It ends, and soon: each attempt is for fewer pixels or narrower strips than the one before."""
+    images, model = numbered(height, width), StandIn(facts, width, fails=range(after, 10**6))
+    if after < len(plan(height, width, facts, budget=UNLIMITED, **how)):
+        with pytest.raises(NotEnoughMemory, match=r"a tile of \d+x\d+ pixels .* \d+ MB .* \d+ MB "):
+            upscale(model, images, budget=UNLIMITED, **how)
+    failed = [(r.height * r.width, r.rows or r.height) for r in model.attempts[after:]]
+    assert failed == sorted(set(failed), reverse=True)
+
+
+def test_several_frames_through_a_shortage() -> None:
+    """What has failed once is not tried again with the next frames, and no frame is computed anew."""
+    facts = Facts(2, 1, Halo(4, 4, 4), 8, bytes_per_pixel(PER_PIXEL))
+    images = numbered(200, 220, count=4)
+    images[..., 1] += torch.arange(4).view(4, 1, 1) / 1024
+    model = StandIn(facts, 220, fails={1})
+    result = upscale(model, images.clamp(0, 1), budget=UNLIMITED, reuse_frames=False)
+    assert torch.equal(result, enlarged(images.clamp(0, 1), 2))
+    whole = [region for _, region in model.done if region.height == 200 and region.width == 220]
+    assert len(whole) == 1, "the first frame, before memory ran out in the second"
+    assert len(model.attempts) - len(model.done) == 1
+
+
+class Half(StandIn):
+    """A model in fp16 that gives NaN at some calls, as long as it is in fp16."""
+
+    def __init__(self, facts: Facts, spoilt: set[int]) -> None:
+        super().__init__(facts)
+        self.model = self.network.half()
+        self.spoilt = spoilt
+        self.calls = self.reruns = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.weight.dtype
+
+    def __call__(self, image: Tensor, **_: Any) -> Tensor:
+        assert image.dtype == self.dtype
+        if image.dtype == torch.float32:
+            self.reruns += 1
+            return self.model(image)
+        self.calls += 1
+        result = self.model(image)
+        if self.calls - 1 in self.spoilt:
+            result[..., -1, -1] = float("nan")
+        return result
+
+
+@given(sides, sides, networks((1, 2)), limits(), st.sets(st.integers(0, 8)))
+@settings(deadline=None, max_examples=40)
+def test_nan_at_any_calls(height: int, width: int, facts: Facts, how: dict[str, Any], spoilt: set[int]) -> None:
+    images, model, told = torch.randint(0, 257, (1, height, width, 3)) / 256, Half(facts, spoilt), []
+    result = upscale(model, images, budget=UNLIMITED, tell=told.append, **how)
+    assert torch.equal(result, enlarged(images, facts.scale))
+    tiles = len(plan(height, width, facts, budget=UNLIMITED, dtype=torch.float16, **how))
+    assert model.calls == tiles
+    assert model.reruns == sum(call < tiles for call in spoilt)
+    assert sum("NaN" in line for line in told) == bool(model.reruns), "told once"
+    assert model.dtype == torch.float16, "the weights are as they were"
+
+
+@given(st.integers(1, 120), networks((1, 2)), limits(), st.integers(0, 30), st.sets(st.integers(0, 8)))
+@settings(deadline=None, max_examples=40)
+def test_cancelling_at_any_moment(side: int, facts: Facts, how: dict[str, Any], after: int, spoilt: set[int]) -> None:
+    """Within a layer of the word; nothing is left on the network, and it can be used at once."""
+    images, model, asked = torch.randint(0, 257, (1, side, side, 3)) / 256, Half(facts, spoilt), []
+
+    def is_cancelled() -> bool:
+        asked.append(model.calls)
+        return len(asked) > after
+
+    try:
+        upscale(model, images, budget=UNLIMITED, is_cancelled=is_cancelled, **how)
+    except Cancelled:
+        assert len(asked) == after + 1
+        assert model.calls <= asked[-1], "nothing is begun afterwards"
+    else:
+        assert len(asked) <= after
+    assert model.dtype == torch.float16
+    assert not any(module._forward_hooks for module in model.model.modules())
+    assert torch.equal(upscale(model, images, budget=UNLIMITED, **how), enlarged(images, facts.scale))
+
+
+class Looks(StandIn):
+    """Takes means over the whole picture, and keeps those that it goes on with."""
+
+    def __init__(self, facts: Facts, columns: int, fails: set[int]) -> None:
+        super().__init__(facts, columns, fails)
+        self.means: list[Tensor] = []
+
+    def __call__(self, image: Tensor, rows: int | None = None, statistics: Statistics | None = None) -> Tensor:
+        tokens = image.permute(0, 2, 3, 1)
+        means = [tokens.mean(dim=(1, 2)), tokens.square().mean(dim=(1, 2))]
+        if statistics:
+            statistics.begin()
+            pixels = statistics.pixels(*tokens.shape[1:3])
+            parts = [statistics.part(x) for x in (tokens, tokens.square())]
+            means = [statistics.share(part.sum(dim=(1, 2)) / pixels) for part in parts]
+        result = super().__call__(image, rows)
+        self.means = means
+        return result
+
+
+@given(st.integers(50, 120), st.integers(50, 120), networks((1, 2)), limits(), st.sets(st.integers(0, 30), max_size=3))
+@settings(deadline=None, max_examples=40)
+def test_tiles_get_the_means_of_the_picture(
+    height: int, width: int, facts: Facts, how: dict[str, Any], fails: set[int]
+) -> None:
+    """Also those that a tile is cut into when memory runs out."""
+    facts = replace(facts, global_statistics=True, strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9), feather=8)
+    how = {**how, "preset": "exact"}
+    images, model = numbered(height, width), Looks(facts, width, fails)
+    expected = [images.mean(dim=(1, 2)), images.square().mean(dim=(1, 2))]
+    try:
+        result = upscale(model, images, budget=UNLIMITED, **how)
+    except NotEnoughMemory:
+        return
+    assert torch.equal(result, enlarged(images, facts.scale))
+    for got, mean in zip(model.means, expected, strict=True):
+        assert torch.allclose(got, mean, rtol=1e-4)

@@ -1,0 +1,213 @@
+"""Transparent pictures: colours under alpha 0 do no harm, and alpha costs no more than it must."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from apisr_pack.apisr_archs import Facts, Halo, UpscaleModel, load_model
+from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.engine import ALPHA_MODES, upscale
+from apisr_pack.engine.alpha import extended_colours, is_constant
+from apisr_pack.tests import trained
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
+sides = st.integers(1, 40)
+
+
+class Enlarge:
+    """The nearest pixel, and how often it was asked."""
+
+    scale = 2
+    facts = Facts(2, 1, Halo(4, 4, 4), 8, bytes_per_pixel(1000))
+
+    def __init__(self) -> None:
+        self.calls: list[Tensor] = []
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self.calls.append(image)
+        return image.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+
+
+# Colours where nothing is to be seen
+
+
+@given(sides, sides, st.floats(0.001, 0.999), st.sampled_from([torch.float32, torch.float16]), st.integers(0, 99))
+@settings(deadline=None)
+def test_seen_pixels_stay_and_others_get_colours_like_them(
+    height: int, width: int, share: float, dtype: torch.dtype, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    picture = torch.rand(height, width, 4, generator=generator).to(dtype)
+    seen = torch.rand(height, width, generator=generator) < share
+    seen[0, 0] = True
+    picture[..., :3] = (0.3 + 0.4 * picture[..., :3]) * seen[..., None]  # black elsewhere
+    picture[..., 3] = seen * picture[..., 3].clamp_min(0.01)
+    before = picture.clone()
+    colours = extended_colours(picture)
+    assert torch.equal(picture, before), "the caller's picture is left alone"
+    assert colours.shape == (height, width, 3)
+    assert colours.dtype == dtype
+    assert torch.equal(colours[seen], picture[..., :3][seen])
+    shown = colours[seen].float()
+    least, most = shown.amin(dim=0) - 1e-3, shown.amax(dim=0) + 1e-3
+    assert ((colours.float() >= least) & (colours.float() <= most)).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (1, 64), (33, 1), (17, 31)], ids=str)
+@pytest.mark.parametrize("at", [(0, 0), (-1, -1)], ids=["first", "last"])
+def test_one_seen_pixel_colours_everything(size: tuple[int, int], at: tuple[int, int]) -> None:
+    picture = torch.zeros(*size, 4)
+    picture[at] = torch.tensor([0.25, 0.5, 1.0, 0.1])
+    expected = torch.tensor([0.25, 0.5, 1.0]).expand(*size, 3)
+    assert torch.allclose(extended_colours(picture), expected, atol=1e-6)
+
+
+def test_the_nearest_colours_are_taken() -> None:
+    picture = torch.zeros(32, 64, 4)
+    picture[8:24, 2:6] = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    picture[8:24, -6:-2] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    colours = extended_colours(picture)
+    assert torch.allclose(colours[16, 0], torch.tensor([1.0, 0.0, 0.0]), atol=0.05)
+    assert torch.allclose(colours[16, -1], torch.tensor([0.0, 0.0, 1.0]), atol=0.05)
+    assert (colours[10:22, 6:28, 0] > colours[10:22, 6:28, 2]).all()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.004, 1.0])
+def test_nothing_or_everything_is_seen(alpha: float) -> None:
+    picture = torch.rand(13, 9, 4)
+    picture[..., 3] = alpha
+    assert torch.equal(extended_colours(picture), picture[..., :3])
+
+
+@pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), -1e30])
+def test_rubbish_under_alpha_0_is_not_looked_at(rubbish: float) -> None:
+    """Dividing colours by their alpha, as many programs do, leaves NaN where that is 0."""
+    picture = torch.full((12, 14, 4), rubbish)
+    picture[..., 3] = 0
+    picture[3:7, 4:9] = torch.tensor([0.25, 0.5, 0.75, 1.0])
+    expected = torch.tensor([0.25, 0.5, 0.75]).expand(12, 14, 3)
+    assert torch.allclose(extended_colours(picture), expected, atol=1e-6)
+
+
+# The cost of alpha
+
+
+@pytest.mark.parametrize("alpha_by", ALPHA_MODES)
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_constant_alpha_costs_nothing(alpha_by: str, value: float) -> None:
+    images, model = torch.rand(2, 20, 30, 4), Enlarge()
+    images[..., 3] = value
+    result = upscale(model, images, alpha_by=alpha_by)
+    assert len(model.calls) == 2
+    assert (result[..., 3] == value).all()
+
+
+@pytest.mark.parametrize(("alpha_by", "calls"), [("filter", 1), ("model", 2)])
+def test_other_alpha_costs_what_was_chosen(alpha_by: str, calls: int) -> None:
+    images, model = torch.rand(1, 20, 30, 4).clamp_min(0.1), Enlarge()
+    images[0, -1, -1, 3] = 0.05
+    assert not is_constant(images[0, ..., 3:])
+    result = upscale(model, images, alpha_by=alpha_by)
+    assert len(model.calls) == calls
+    if alpha_by == "model":
+        grey = images[..., 3:].permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
+        assert torch.equal(model.calls[1], grey), "alpha as a grey picture"
+        enlarged = images[..., 3].repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+        assert torch.allclose(result[..., 3], enlarged, atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha_by", ALPHA_MODES)
+def test_alpha_in_two_passes_and_resized(alpha_by: str) -> None:
+    images, model = torch.rand(1, 40, 30, 4).clamp_min(0.1), Enlarge()
+    seen: list[float] = []
+    result = upscale(
+        model, images, size=(157, 119), alpha_by=alpha_by, on_tile=lambda done, total: seen.append(done / total)
+    )
+    assert result.shape == (1, 157, 119, 4)
+    assert ((result >= 0) & (result <= 1)).all()
+    assert len(model.calls) == (4 if alpha_by == "model" else 2)
+    assert seen[-1] == 1
+
+
+# Sprites
+
+
+@pytest.fixture(scope="module")
+def bundled() -> UpscaleModel:
+    return load_model(BUNDLED)
+
+
+def over_white(picture: Tensor) -> Tensor:
+    return picture[..., :3] * picture[..., 3:] + 1 - picture[..., 3:]
+
+
+def sprite(name: str, top: int, left: int, light: bool) -> Tensor:
+    """An edge of a sprite, black where nothing is seen; light: its dark lines, which hide dark rims, made light."""
+    picture = trained.crop(trained.art(name), top, left, 96, 96).clone()
+    if light:
+        picture[..., :3] = 1 - picture[..., :3]
+    picture[..., :3] *= picture[..., 3:] > 0
+    return picture
+
+
+def nearest_seen(picture: Tensor) -> Tensor:
+    """(1, H, W, 4) -> (1, H, W, 3): what is not seen takes the colour of the seen pixel that is nearest."""
+    seen = picture[0, ..., 3] > 0
+    colours, places = picture[0, ..., :3].clone(), seen.nonzero()
+    nearest = torch.cdist((~seen).nonzero().float(), places.float()).argmin(dim=1)
+    colours[~seen] = colours[seen][nearest]
+    return colours[None]
+
+
+EDGES = [("sylvie_green_normal.png", 0, 120), ("sylvie_green_smile.png", 300, 300)]
+
+
+@pytest.mark.parametrize("light", [False, True], ids=["as drawn", "light lines"])
+@pytest.mark.parametrize("edge", EDGES, ids=["hair", "arm"])
+def test_no_dark_rims(bundled: UpscaleModel, edge: tuple[str, int, int], light: bool) -> None:
+    """Over white, the rim is no darker than with colours that were extended in another way, but for 1 % of it."""
+    picture = sprite(*edge, light)
+    got = upscale(bundled, picture)
+    alpha = got[..., 3:]
+    rim = ((alpha > 0) & (alpha < 1))[0, ..., 0]
+    assert rim.sum() > 1000
+    expected = over_white(torch.cat((upscale(bundled, nearest_seen(picture)), alpha), dim=-1))
+    black = over_white(torch.cat((upscale(bundled, picture[..., :3]), alpha), dim=-1))
+    ours, unextended = (
+        float((shown - expected)[0].mean(dim=-1)[rim].quantile(0.01)) for shown in (over_white(got), black)
+    )
+    assert ours >= -8 / 255
+    assert unextended < -7 / 255, "as it would be without the extension"
+    assert ours > unextended / 2
+
+
+@pytest.mark.parametrize("alpha_by", ALPHA_MODES)
+def test_a_white_disc_stays_white(bundled: UpscaleModel, alpha_by: str) -> None:
+    """Only its edge is soft. Here the right answer is known: with black around it the network would darken it."""
+    y, x = torch.meshgrid(torch.arange(32) - 15.5, torch.arange(32) - 15.5, indexing="ij")
+    alpha = (10 - (y**2 + x**2).sqrt()).clamp(0, 1)[..., None]
+    colour = torch.tensor([0.9, 0.85, 0.8])
+    picture = torch.cat((colour * (alpha > 0), alpha), dim=-1)[None]
+    plain = upscale(bundled, colour.expand(1, 32, 32, 3))[0, 64, 64]
+    got: Any = upscale(bundled, picture, alpha_by=alpha_by)[0]
+    shown = got[..., 3] > 0.02
+    assert (got[shown][:, :3] - plain).abs().max() <= 2 / 255
+    black = upscale(bundled, picture[..., :3])[0]
+    assert (black[shown] - plain).min() < -30 / 255, "as it would be without the extension"
+
+
+@pytest.mark.parametrize("edge", EDGES, ids=["hair", "arm"])
+def test_the_model_makes_sharper_edges_than_the_filter(bundled: UpscaleModel, edge: tuple[str, int, int]) -> None:
+    soft: dict[str, float] = {}
+    picture = sprite(*edge, light=False)
+    for alpha_by in ALPHA_MODES:
+        alpha = upscale(bundled, picture, alpha_by=alpha_by)[..., 3]
+        assert ((alpha >= 0) & (alpha <= 1)).all()
+        assert abs(alpha.mean() - picture[..., 3].mean()) < 0.01, "no larger and no smaller"
+        soft[alpha_by] = float(((alpha > 0.05) & (alpha < 0.95)).float().mean())
+    assert soft["model"] < 0.6 * soft["filter"]

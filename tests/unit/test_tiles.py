@@ -1,0 +1,177 @@
+"""What one picture's tiles do with the memory there is: estimates, the CPU instead, and errors with numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32
+from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.engine import bytes_for, memory, upscale
+from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+FACTS = Facts(2, 1, Halo(8, 8, 8), 16, bytes_per_pixel(1000))
+SEEING_ALL = replace(FACTS, global_statistics=True, strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9))
+"""Of a network that takes means over the whole picture, like DAT."""
+
+
+class Means(Nearest):
+    """Asks for the mean over the picture, which changes nothing."""
+
+    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+        if statistics:
+            statistics.begin()
+            statistics.share(statistics.part(x.permute(0, 2, 3, 1)).mean(dim=(1, 2)))
+        return super().forward(x)
+
+
+class Model(NearestModel):
+    device = torch.device("cpu")
+
+    def __init__(self, facts: Facts = FACTS) -> None:
+        super().__init__()
+        self.facts, self.model = facts, Means(2)
+
+    def __call__(self, image: Tensor, **how: Any) -> Tensor:
+        return self.model(image, **how)
+
+
+# Weights in fp32 and on another device, for a while
+
+
+def half_network() -> nn.Sequential:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).half()
+    network.register_buffer("index", torch.arange(3))
+    return network
+
+
+def state(network: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:
+    """Where each weight lies."""
+    return [(t.data_ptr(), t.dtype, t.device) for t in (*network.parameters(), *network.buffers())]
+
+
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
+def test_in_fp32_is_for_a_while(device: torch.device | None) -> None:
+    network = half_network()
+    before, values = state(network), [t.clone() for t in network.parameters()]
+    with in_fp32(network, device):
+        assert {t.dtype for t in network.parameters()} == {torch.float32}
+        assert network.index.dtype == torch.int64, "what is no float stays as it is"
+        assert network(torch.rand(1, 3, 2, 2)).dtype == torch.float32
+        assert all(torch.equal(now, was.float()) for now, was in zip(network.parameters(), values, strict=True))
+    assert state(network) == before, "the very same memory: nothing was copied back"
+
+
+def test_in_fp32_ends_with_an_error_too() -> None:
+    network = half_network()
+    before = state(network)
+    with pytest.raises(ZeroDivisionError), in_fp32(network):
+        raise ZeroDivisionError
+    assert state(network) == before
+
+
+def test_in_fp32_that_fails_half_way() -> None:
+    """Memory runs out while the weights are converted: here the last one cannot be."""
+    network = half_network()
+    network.register_buffer("stuck", torch.empty(3, dtype=torch.float16, device="meta"))
+    before = state(network)
+    with pytest.raises(NotImplementedError), in_fp32(network, torch.device("cpu")):
+        pytest.fail("it cannot get here")
+    assert state(network) == before
+
+
+# The CPU instead
+
+
+class Nowhere(Model):
+    """A model on a device with no memory at all. (Tensors there have no pixels; none is ever looked at.)"""
+
+    device = torch.device("meta")
+
+    def __call__(self, image: Tensor, **how: Any) -> Tensor:
+        if image.is_meta:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().__call__(image, **how)
+
+
+@pytest.mark.parametrize("facts", [FACTS, SEEING_ALL])
+def test_the_cpu_goes_on_where_the_device_has_no_memory(facts: Facts) -> None:
+    images, told = torch.rand(2, 200, 180, 3), []
+    result = upscale(Nowhere(facts), images, tile=150, device="meta", budget=10**9, cpu_fallback=True, tell=told.append)
+    assert torch.equal(result, enlarged(images, 2))
+    assert sum("Out of memory on meta: going on with the CPU" in line for line in told) == 1
+
+
+@pytest.mark.parametrize("facts", [FACTS, SEEING_ALL])
+def test_an_error_with_numbers_where_the_cpu_is_not_wanted(facts: Facts) -> None:
+    says = r"on meta: a tile of \d+x\d+ pixels .* \d+ MB .* \d+ MB .*cpu_fallback"
+    with pytest.raises(NotEnoughMemory, match=says):
+        upscale(Nowhere(facts), torch.rand(1, 300, 300, 3), tile=250, device="meta", budget=10**9)
+
+
+def test_the_cpu_itself_has_no_fallback() -> None:
+    class Full(Model):
+        def __call__(self, *_: Any, **__: Any) -> Tensor:
+            raise MemoryError
+
+    with pytest.raises(NotEnoughMemory, match=r"^(?!.*cpu_fallback).*Choose a smaller model") as caught:
+        upscale(Full(), torch.rand(1, 200, 200, 3), cpu_fallback=True)
+    assert isinstance(caught.value.__cause__, MemoryError)
+
+
+def test_no_room_for_the_result() -> None:
+    """2 ** 50 bytes are more than any machine gives; the error says so before anything is computed."""
+    model = Model()
+    with pytest.raises(NotEnoughMemory, match=r"1 x \d+x\d+ pixels take \d+\.\d GB .* \d+\.\d GB are free.* or "):
+        upscale(model, torch.rand(1, 8, 8, 3), size=(2**24, 2**24))
+
+
+# Estimates
+
+
+def test_the_cpu_does_not_count() -> None:
+    with memory.measured(torch.device("cpu")) as peak:
+        assert peak is None
+    model = Model()
+    upscale(model, torch.rand(1, 100, 100, 3))
+    assert model.facts is FACTS, "nothing was learned"
+
+
+shares = st.floats(0.01, 1)
+
+
+@given(
+    st.integers(1, 2000),
+    st.integers(1, 2000),
+    st.builds(Strips, st.sampled_from([1, 2, 16, 32]), st.integers(0, 8), st.just(1.0), shares, shares, shares),
+    st.floats(0.01, 1.2),
+    st.sampled_from([torch.float32, torch.float16]),
+)
+@settings(deadline=None)
+def test_strips_stay_within_the_budget_and_are_the_highest(
+    height: int, width: int, strips: Strips, share: float, dtype: torch.dtype
+) -> None:
+    facts = replace(FACTS, strips=strips)
+    budget = int(bytes_for(height, width, facts, dtype) * share)
+    rows, step = memory.strip_within(budget, height, width, facts, dtype), memory.least_strip(strips)
+    assert step % strips.multiple == 0
+    if rows is None:
+        # only where even the lowest would be too much, or would be all of the picture
+        lowest = bytes_for(height, width, facts, dtype, step)
+        assert lowest > budget or step + 2 * strips.halo >= height
+        return
+    assert 0 < rows < height
+    assert rows % step == 0
+    assert bytes_for(height, width, facts, dtype, rows) <= budget
+    higher = rows + step + 1  # a row more, against what floats make of the last one
+    assert higher + 2 * strips.halo >= height or bytes_for(height, width, facts, dtype, higher) > budget
+
+
+def test_without_strips() -> None:
+    assert memory.strip_within(10**9, 100, 100, FACTS, torch.float32) is None
+    assert bytes_for(100, 50, FACTS, torch.float16, strip=16) == 100 * 50 * 500
