@@ -12,6 +12,9 @@ from .statistics import Statistics
 from .strips import before_update, put_rows, strips, take_rows, without_halo
 from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
+BATCH_NORM_EPS = 1e-5
+"""torch's default, with which DAT was trained."""
+
 
 class PositionBias(nn.Module):
     """Dynamic relative position bias (CrossFormer, Wang et al. 2022): an MLP over relative positions."""
@@ -112,20 +115,20 @@ class Interaction(nn.Module):
     def channel_gate(self, mean: Tensor) -> Tensor:
         """The mean over all pixels (B, C) -> (B, 1, 1, C)."""
         hidden = F.gelu(F.linear(mean, self.channel_weight.flatten(1), self.channel_bias))
-        last = self.channel_interaction[4]
-        return torch.sigmoid(F.linear(hidden, last.weight.flatten(1), last.bias))[:, None, None]
+        weight, bias = (self.get_parameter(f"channel_interaction.4.{name}") for name in ("weight", "bias"))
+        return torch.sigmoid(F.linear(hidden, weight.flatten(1), bias))[:, None, None]
 
     def spatial_gate(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, 1)."""
         hidden = F.gelu(F.linear(x, self.spatial_weight.flatten(1), self.spatial_bias))
-        last = self.spatial_interaction[3]
-        return torch.sigmoid(F.linear(hidden, last.weight.flatten(1), last.bias))
+        weight, bias = (self.get_parameter(f"spatial_interaction.3.{name}") for name in ("weight", "bias"))
+        return torch.sigmoid(F.linear(hidden, weight.flatten(1), bias))
 
 
-def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _folded(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution that does its BatchNorm's work too."""
     old, state = conv.state_dict(), norm.state_dict()
-    factor = state["weight"] * (state["running_var"] + norm.eps).rsqrt()
+    factor = state["weight"] * (state["running_var"] + BATCH_NORM_EPS).rsqrt()
     return old["weight"] * factor.view(-1, 1, 1, 1), (old["bias"] - state["running_mean"]) * factor + state["bias"]
 
 
@@ -137,6 +140,7 @@ class SpatialAttention(Interaction):
         self.multiple = max(split)
         windows = (split, (split[1], split[0]))
         self.attns = nn.ModuleList(WindowAttention(dim // 2, heads // 2, window, shifted) for window in windows)
+        self.shifts = [window[0] // 2 if shifted else 0 for window in windows]  # of each half, in rows
 
     def forward(self, x: Tensor, norm: nn.Module, rows: int | None, statistics: Statistics) -> None:
         """Add the attention to norm(x), (B, H, W, C), to x, `rows` rows at a time: a multiple of the windows."""
@@ -156,13 +160,12 @@ class SpatialAttention(Interaction):
         height, width, c = x.shape[1:]
         padded = height + -height % self.multiple
         v, attended = torch.empty_like(x), torch.empty_like(x)
-        shifts = [attn.shift[0] if attn.shift else 0 for attn in self.attns]
         for top, bottom in strips(padded, rows):
             # both halves of the heads are rolled up, by different shifts: these rows serve both
-            first, last = top + min(shifts), bottom + max(shifts)
+            first, last = top + min(self.shifts), bottom + max(self.shifts)
             qkv = self._project(x, norm, first, last, padded)  # (B, last - first, W + padding, 3 * C)
             put_rows(v, first, qkv[:, : bottom - top, :width, 2 * c :], padded)
-            for i, (attn, shift) in enumerate(zip(self.attns, shifts, strict=True)):
+            for i, (attn, shift) in enumerate(zip(self.attns, self.shifts, strict=True)):
                 part = qkv[:, top + shift - first : bottom + shift - first]
                 q, k, v_half = (part[..., j * c + i * c // 2 :][..., : c // 2] for j in range(3))
                 out = attn(q, k, v_half, last_row=bottom == padded)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from spandrel import ImageModelDescriptor
@@ -70,8 +70,8 @@ def in_fp32(network: nn.Module, device: torch.device | None = None) -> Iterator[
     Whoever manages the originals need not know. Leaving takes no memory, as one may leave for lack of it.
     """
     # other tensors in their places, as `Module.to` does where `.data` cannot be exchanged (DirectML)
-    places = [
-        (holder, name, tensor)
+    places: list[tuple[dict[str, Any], str, Tensor]] = [
+        (cast(dict[str, Any], holder), name, tensor)
         for module in network.modules()
         for holder in (module._parameters, module._buffers)
         for name, tensor in holder.items()

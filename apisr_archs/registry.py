@@ -74,7 +74,8 @@ class NetworkArchitecture(Architecture[nn.Module]):
     def filled(self, config: Any, empty: nn.Module, weights: Weights) -> UpscaleModel:
         """The model with these weights, which `recognise` has seen; channels last in memory, on the CPU."""
         facts = self.network.facts(config)
-        network = empty.to_empty(device="cpu").to(memory_format=torch.channels_last)
+        network = empty.to_empty(device="cpu")
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
         return UpscaleModel(
             network.eval().requires_grad_(False),
             self.own(weights),

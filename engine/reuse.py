@@ -64,11 +64,12 @@ def changed(picture: Tensor, before: Tensor) -> Area | None:
     return Area(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
 
-def part_to_compute(area: Area, height: int, width: int, facts: Facts, halo: int) -> Part | None:
+def part_to_compute(area: Area, height: int, width: int, facts: Facts) -> Part | None:
     """What must be computed anew when an area has changed; None if the whole frame may as well be.
 
-    The change shows as far as the network looks, `halo`; and to compute that, as much again must be read.
+    The change shows as far as the network looks; and to compute that, as much again must be read.
     """
+    halo = facts.halo.exact  # with any preset: frames in part are not seen either
     if facts.global_statistics or not facts.tiling:
         return None
     taken = area.wider(halo, height, width)
