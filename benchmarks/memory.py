@@ -1,26 +1,112 @@
-"""Peak activation memory per input pixel of each network: where the figures in `facts` come from.
+"""Peak activation memory of each network, at once and in strips, against what the engine plans with.
 
-    python dev.py bench memory [--sizes 64 96 128]
+    python dev.py bench memory [--half] [--networks NAME ...]
 
-Runs each network of the zoo with random weights on the CPU, in fp32, under torch's profiler, and replays the
-allocations. A figure in `facts` that is too low by 2 % or too high by 25 % makes the script end with 1.
+Runs networks with random weights on the CPU under torch's profiler and replays the allocations: the most that was
+allocated at once in one forward pass, weights and input not counted. `--half` does so in bf16 as well. The peak does
+not depend on how many blocks a network has, so the large ones have fewer here.
+
+Ends with 1 if the engine's claim is less than 0.8 or more than 1.25 times the measurement anywhere. For information:
+what spandrel's networks take, and how much less DAT takes in strips. The figures in each network's `facts` come from
+here.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from _common import load_pack
+from _common import load_pack, save
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+load_pack()
 
-def peak_bytes(network: nn.Module, image: Tensor) -> int:
+# only now can these be imported
+from apisr_pack.apisr_archs import Facts, facts_of  # noqa: E402
+from apisr_pack.apisr_archs.registry import load_weights  # noqa: E402
+from apisr_pack.engine import bytes_for  # noqa: E402
+from apisr_pack.tests import reference  # noqa: E402
+from spandrel import MAIN_REGISTRY  # noqa: E402
+
+SIZES = ((64, 64), (128, 128), (256, 128))
+"""Height and width of the images."""
+SLOW = {"RRDB 4x, 23 blocks"}
+"""Measured at the first size only, as all networks are in bf16."""
+STRIPS = (16, 32, 64)
+LOW, HIGH = 0.8, 1.25
+"""What the claim may be, in parts of the measurement."""
+SPANDREL = "spandrel "
+"""Before the names of its networks."""
+
+Weights = dict[str, Tensor]
+SHORT = {"depth": [2, 2], "num_heads": [6, 6]}
+"""A DAT of four blocks."""
+
+
+def _dat(size: str = "small", **changes: Any) -> Weights:
+    return reference.with_weights(partial(reference.dat, size, **changes))[1]
+
+
+def _compact(**changes: Any) -> Weights:
+    return reference.with_weights(partial(reference.compact, **changes))[1]
+
+
+NETWORKS: dict[str, Callable[[], Weights]] = {
+    "GRL 4x": lambda: reference.ZOO["4x_APISR_GRL_GAN_generator"]()[1],
+    "RRDB 4x": lambda: reference.rrdb(blocks=2)[1],
+    "RRDB 2x": lambda: reference.rrdb(in_channels=12, blocks=2)[1],
+    "RRDB 4x, 23 blocks": lambda: reference.rrdb(blocks=23)[1],
+    "DAT-small 4x": lambda: _dat(**SHORT),
+    "DAT-small 4x, pixelshuffle": lambda: _dat(**SHORT, upsampler="pixelshuffle"),
+    "DAT-light 4x": lambda: _dat("light", depth=[4]),
+    "Compact 4x": lambda: _compact(),
+    "Compact 2x": lambda: _compact(upscale=2),
+    "Compact 1x": lambda: _compact(upscale=1),
+    "Compact 4x, 24 features": lambda: _compact(num_feat=24, num_conv=8),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    network: str
+    dtype: str
+    height: int
+    width: int
+    strip: int | None
+    measured: int
+    """Bytes."""
+    claimed: int
+
+    @property
+    def ratio(self) -> float:
+        return self.claimed / self.measured
+
+    @property
+    def is_right(self) -> bool:
+        return LOW <= self.ratio <= HIGH
+
+    def __str__(self) -> str:
+        pixels = self.height * self.width
+        return (
+            f"{self.network:32} {self.dtype:5} {self.width:4}x{self.height:<4} {self.strip or 'whole':>6} "
+            f"{self.measured / pixels:9.0f} {self.claimed / pixels:9.0f}  {self.ratio:.2f}"
+        )
+
+    def row(self) -> dict[str, Any]:
+        return {**vars(self), "ratio": round(self.ratio, 3)}
+
+
+def peak_bytes(network: nn.Module, image: Tensor, **how: Any) -> int:
     """The most that was allocated at once during one forward pass, weights and input not counted."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded, torch.inference_mode():
-        network(image)
+        network(image, **how)
     events = recorded.profiler.kineto_results.events()
     held = peak = 0
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
@@ -29,25 +115,80 @@ def peak_bytes(network: nn.Module, image: Tensor) -> int:
     return peak
 
 
+def ways(facts: Facts, height: int) -> Iterator[int | None]:
+    """At once, and in strips of each number of rows that the network can have and that is less than the whole."""
+    yield None
+    if facts.strips:
+        yield from (rows for rows in STRIPS if rows < height and rows % facts.strips.multiple == 0)
+
+
+def measure(name: str, network: nn.Module, facts: Facts, dtype: torch.dtype) -> Iterator[Measured]:
+    network = network.to(dtype)
+    short = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+    slow = name in SLOW or dtype != torch.float32
+    for height, width in SIZES[:1] if slow else SIZES:
+        image = torch.rand(1, 3, height, width, dtype=dtype)
+        for rows in ways(facts, height):
+            peak = peak_bytes(network, image, **({"rows": rows} if rows else {}))
+            yield Measured(name, short, height, width, rows, peak, bytes_for(height, width, facts, dtype, rows))
+
+
+def table(title: str, measurements: Iterator[Measured], limits: bool = True) -> list[Measured]:
+    print(f"\n{title}\n{'':32} {'':5} {'size':>9} {'strip':>6} {'measured':>9} {'claimed':>9}  ratio, bytes per pixel")
+    rows: list[Measured] = []
+    for row in measurements:
+        rows.append(row)
+        print(f"{row}{'  <- wrong' if limits and not row.is_right else ''}", flush=True)
+    return rows
+
+
+def ours(names: list[str], dtype: torch.dtype) -> Iterator[Measured]:
+    for name in names:
+        model = load_weights(dict(NETWORKS[name]()))
+        yield from measure(name, model.model, model.facts, dtype)
+
+
+def references(names: list[str]) -> Iterator[Measured]:
+    """spandrel's networks, with the facts that the engine has for them. They do not run in strips."""
+    for name in names:
+        model = MAIN_REGISTRY.load(dict(NETWORKS[name]()))
+        yield from measure(f"{SPANDREL}{name}", model.model.eval(), facts_of(model), torch.float32)
+
+
+def savings(own: list[Measured], theirs: list[Measured]) -> list[dict[str, Any]]:
+    """How much less DAT takes in strips, of every size: than at once, and than spandrel's network does."""
+    rows: list[dict[str, Any]] = []
+    at_once = {(m.network, m.height, m.width): m.measured for m in [*own, *theirs] if m.strip is None}
+    for m in own:
+        if m.strip is None or not m.network.startswith("DAT"):
+            continue
+        row = {"network": m.network, "height": m.height, "width": m.width, "strip": m.strip}
+        for key, name in (("of_own_whole", m.network), ("of_spandrel", f"{SPANDREL}{m.network}")):
+            whole = at_once.get((name, m.height, m.width))
+            row[key] = round(whole / m.measured, 2) if whole else None
+        rows.append(row)
+    return rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="sides of the square images")
-    sizes = parser.parse_args().sizes
-    load_pack()
-    from apisr_pack.apisr_archs.registry import load_weights
-    from apisr_pack.tests import reference
-
-    wrong = 0
-    print(f"{'network':32} {'size':>5} {'measured':>9} {'in facts':>9}  ratio")
-    for name, make in reference.ZOO.items():
-        model = load_weights(dict(make()[1]))
-        claimed = model.facts.bytes_per_pixel[torch.float32]
-        for size in sizes:
-            measured = peak_bytes(model.model, torch.rand(1, 3, size, size)) / size**2
-            ratio = claimed / measured
-            wrong += not 0.98 <= ratio <= 1.25
-            print(f"{name:32} {size:5} {measured:9.0f} {claimed:9}  {ratio:.2f}")
-    return 1 if wrong else 0
+    parser.add_argument("--half", action="store_true", help="bf16 as well")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", category=UserWarning)  # of the profiler, and of spandrel's networks
+    names: list[str] = arguments.networks
+    own = table("Ours, fp32", ours(names, torch.float32))
+    half = table("Ours, bf16", ours(names, torch.bfloat16)) if arguments.half else []
+    theirs = table("spandrel's, for information", references([n for n in names if n not in SLOW]), limits=False)
+    print("\nHow many times less memory DAT takes in strips: than at once, and than spandrel's")
+    saved = savings(own, theirs)
+    for row in saved:
+        size = f"{row['width']}x{row['height']}"
+        print(f"{row['network']:32} {size:>9} {row['strip']:6} {row['of_own_whole']:9.2f} {row['of_spandrel']}")
+    rows = [m.row() for m in [*own, *half, *theirs]]
+    if names == list(NETWORKS):
+        print(f"Saved {save('memory_cpu', rows, dat_in_strips=saved)}")
+    return 1 if any(not m.is_right for m in [*own, *half]) else 0
 
 
 if __name__ == "__main__":

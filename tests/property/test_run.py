@@ -10,6 +10,7 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import PRESETS, Cancelled, plan, upscale
+from apisr_pack.engine.plan import MIN_KEPT_BY_HAND
 from apisr_pack.tests.nearest import enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,8 +84,7 @@ class StandIn:
         assert region.top % self.facts.alignment == region.left % self.facts.alignment == 0
         if region.rows is not None:
             assert self.facts.strips, "only who can run in strips is asked to"
-            assert region.rows % self.facts.strips.multiple == 0
-            assert 0 < region.rows < region.height
+            assert region.rows in range(self.facts.strips.multiple, region.height, self.facts.strips.multiple)
 
 
 shares = st.floats(0.01, 1)
@@ -136,9 +136,9 @@ def test_any_plan_gives_the_picture_enlarged(
 ) -> None:
     images, model = numbered(height, width, channels), StandIn(facts, width)
     budget = pixels * PER_PIXEL
-    result = upscale(model, images, budget=budget, **how)
-    assert torch.equal(result, enlarged(images, facts.scale))
+    assert torch.equal(upscale(model, images, budget=budget, **how), enlarged(images, facts.scale))
     tiles = plan(height, width, facts, budget=budget, **how)
+    assert len(tiles) == 1 or facts.tiling
     assert [(r.height, r.width, r.rows) for r in model.attempts] == [(*tiles.tile, tiles.strip)] * len(tiles)
 
 
@@ -170,10 +170,11 @@ def check_nothing_is_done_twice(model: StandIn, tiles: Any) -> None:
     assert indices == sorted(indices)
     for index, region in model.done:
         assert region.inside(*read[index])
-        whole = (region.top, region.left, region.height, region.width) == read[index]
-        assert not whole or indices.count(index) == 1
-    regions = [(index, r.top, r.left, r.height, r.width) for index, r in model.done]
-    assert len(set(regions)) == len(regions)
+        assert (region.height, region.width) != tiles.tile or indices.count(index) == 1
+    # nor any of its parts; with wide steps, parts of neighbours may by chance be the same part of what both read
+    if model.facts.alignment <= MIN_KEPT_BY_HAND // 4:
+        regions = [(index, r.top, r.left, r.height, r.width) for index, r in model.done]
+        assert len(set(regions)) == len(regions)
 
 
 @given(sides, sides, networks((1, 2)), limits(), st.integers(0, 5))
