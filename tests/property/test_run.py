@@ -162,10 +162,7 @@ def test_out_of_memory_at_any_calls(
 
 def check_nothing_is_done_twice(model: StandIn, tiles: Any) -> None:
     """Every call serves the tile of the first plan that is due, and a tile that is complete is not touched again."""
-    read = [
-        (tiles.rows[y].start, tiles.columns[x].start, tiles.rows[y].length, tiles.columns[x].length)
-        for y, x in tiles.places()
-    ]
+    read = [(tiles.rows[y].start, tiles.columns[x].start, *tiles.tile) for y, x in tiles.places()]
     indices = [index for index, _ in model.done]
     assert indices == sorted(indices)
     for index, region in model.done:

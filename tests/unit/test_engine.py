@@ -318,7 +318,7 @@ def test_trained_rrdb_in_tiles_is_within_half_a_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(104, 112), (101, 107)])
+@pytest.mark.parametrize("size", [(120, 128), (117, 123)])
 def test_grl_in_tiles_is_within_half_a_step(size: tuple[int, int], tmp_path: Path) -> None:
     """Random weights, scaled to use the whole range: no trained ones are to be had. Odd sizes pad as the whole does."""
     _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
