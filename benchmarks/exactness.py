@@ -168,7 +168,8 @@ class Bench:
         return self.whole[key]
 
     def _core(self, images: Tensor, tile: int) -> tuple[Tensor, str]:
-        """As core's "Upscale Image (using Model)" does it, with another tile."""
+        """As core's "Upscale Image (using Model)" does it, with another tile, which like core's is a multiple of 16."""
+        tile = tile // 16 * 16
         sizes = {"tile_x": tile, "tile_y": tile, "overlap": CORE_OVERLAP, "upscale_amount": self.model.scale}
         with torch.inference_mode():
             batch = comfy.utils.tiled_scale(images.movedim(-1, -3), lambda a: self.model(a.float()), **sizes)

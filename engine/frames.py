@@ -112,16 +112,16 @@ class Frames:
     def _resize(self, canvas: Tensor, output: Tensor) -> None:
         """The network's result, resized into the output; kept for the next picture."""
         size = output.shape[0], output.shape[1]
+        self.canvas = canvas
         try:
             output.copy_(pixels.resize(canvas, size))
+            return
         except Exception as error:
             if canvas.device == output.device or not self.tiler.is_out_of_memory(error):
                 raise
-            self.canvas_device = output.device
-        if canvas.device != self.canvas_device:  # it did not fit there
-            canvas = canvas.to(output.device)
-            output.copy_(pixels.resize(canvas, size))
-        self.canvas = canvas
+        self.canvas_device = output.device  # it did not fit where it was
+        self.canvas = canvas.to(output.device)
+        output.copy_(pixels.resize(self.canvas, size))
 
     def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:
         area = reuse.changed(picture, before)

@@ -168,7 +168,7 @@ sides = st.integers(1, 160)
 
 
 @given(sides, sides, st.data(), st.sampled_from([1, 3, 4]), st.sampled_from([None, 64]))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_any_sequence_of_changes(height: int, width: int, data: st.DataObject, channels: int, tile: int | None) -> None:
     """Rectangles of any size anywhere, those at the borders and in the corners among them."""
     frames = torch.rand(1, height, width, channels).repeat(4, 1, 1, 1)

