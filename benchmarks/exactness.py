@@ -136,8 +136,9 @@ class Bench:
 
     def size(self) -> tuple[int, int]:
         """Odd, and enough for some of the smallest tiles along each side."""
-        smallest, step = engine.plan(4096, 4096, self.facts, tile=1).tile[0], self.facts.alignment
-        room = max(16, 2 * step), max(30, 3 * step)
+        step = self.facts.alignment
+        smallest = min(engine.plan(4096 + i, 4096, self.facts, tile=1).tile[0] for i in range(step))
+        room = max(16, step), max(30, step)
         height, width = (max(least, smallest + more) for least, more in zip(LEAST_SIZE, room, strict=True))
         return height | 1, width | 1
 
