@@ -6,6 +6,7 @@ are the official ones.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ def facts(config: CompactConfig) -> Facts:
     return Facts(
         scale=config.scale,
         alignment=1,
-        halo=Halo(exact=exact, normal=exact, fast=exact // 2),
+        halo=Halo(exact=exact, fast=exact // 2),
         feather=16,
         bytes_per_pixel=bytes_per_pixel(1.08 * 4 * most),
         strips=Strips(1, halo=1, redone=0.1, trunk=body / most, kept=result / most, strip=3 * detail / most),
@@ -78,9 +79,9 @@ class Compact(nn.Module):
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
-        """rows: input rows of a strip of the last layers; None for all at once."""
+        """rows: input rows of a strip; None for all at once."""
         x = channels_last(x)
-        features = self.body[:-1](x)
+        features = self._features(x, rows)
 
         def enlarge(top: int, bottom: int) -> Tensor:
             detail = self.body[-1](channels_last(features[:, :, top:bottom]))
@@ -89,3 +90,18 @@ class Compact(nn.Module):
             return F.pixel_shuffle(detail, self.scale)  # (B, C * s^2, h, W) -> (B, C, h * s, W * s)
 
         return in_strips(enlarge, x.shape[2], rows, halo=1, scale=self.scale)
+
+    def _features(self, x: Tensor, rows: int | None) -> Tensor:
+        """All but the last convolution: (B, C, H, W) -> (B, F, H, W)."""
+        if rows is None:
+            return self.body[:-1](x)
+        rooms: list[Tensor | None] = [None, None]  # from one into the other, layer by layer
+        for index in range(0, len(self.body) - 1, 2):
+            layer = partial(_layer, self.body[index], self.body[index + 1], x)
+            x = in_strips(layer, x.shape[2], rows, halo=1, out=rooms[0])
+            rooms = [rooms[1], x]
+        return x
+
+
+def _layer(conv: nn.Module, activation: nn.Module, x: Tensor, top: int, bottom: int) -> Tensor:
+    return activation(conv(channels_last(x[:, :, top:bottom])))

@@ -128,7 +128,7 @@ def facts(config: DATConfig) -> Facts:
     return Facts(
         scale=config.scale,
         alignment=max(config.split),
-        halo=Halo(exact=64, normal=32, fast=32),
+        halo=Halo(exact=64, fast=32),
         feather=64,
         bytes_per_pixel=bytes_per_pixel(most),
         global_statistics=True,

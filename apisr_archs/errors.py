@@ -36,7 +36,7 @@ class UnsupportedWeights(ApisrError):
 
 
 class NotEnoughMemory(ApisrError):
-    """The result would not fit into memory; nothing was computed."""
+    """Neither the result nor the smallest tile may be too large for the memory there is; one of them was."""
 
     __module__ = "apisr"
 

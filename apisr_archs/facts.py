@@ -10,11 +10,11 @@ import torch
 class Halo:
     """How far the network looks around a pixel, in input pixels: the margin a tile needs on each side.
 
-    With `exact` a tiled picture equals the untiled one within 0.5/255; each network's `facts` say how it was found.
+    With `exact` a tiled picture equals the untiled one within 0.5/255, where the network has no global statistics; each
+    network's `facts` say how it was found.
     """
 
     exact: int
-    normal: int
     fast: int
 
 
@@ -47,7 +47,7 @@ class Facts:
     feather: int
     """Width of the blend across a seam, in output pixels."""
     bytes_per_pixel: Mapping[torch.dtype, int]
-    """Peak activation memory per input pixel, for the dtypes fp32, fp16 and bf16, input and output included.
+    """Peak activation memory per input pixel, in bytes, for the dtypes fp32, fp16 and bf16, output included.
 
     Ours: the CPU allocator's peak under torch's profiler (benchmarks/memory.py), and 8 % on top.
     """

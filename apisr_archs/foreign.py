@@ -67,7 +67,7 @@ def _unknown(model: Any) -> Facts:
     return Facts(
         scale=model.scale,
         alignment=UNKNOWN_ALIGNMENT,
-        halo=Halo(exact=40, normal=32, fast=16),
+        halo=Halo(exact=40, fast=16),
         feather=64,
         bytes_per_pixel=bytes_per_pixel(UNKNOWN_BYTES_PER_PIXEL * max(1, model.scale)),
         global_statistics=True,  # for all we know

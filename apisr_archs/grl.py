@@ -71,7 +71,7 @@ def facts(config: GRLConfig) -> Facts:
     return Facts(
         scale=config.scale,
         alignment=WINDOW[0],
-        halo=Halo(exact=40, normal=24, fast=16),
+        halo=Halo(exact=40, fast=16),
         feather=16,
         bytes_per_pixel=bytes_per_pixel(9900),
         strips=Strips(multiple=1, halo=tail.HALO, redone=2, trunk=0.33, kept=0.105, strip=0.95),

@@ -6,6 +6,7 @@ Real-ESRGAN (BasicSR, Apache-2.0).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 
 import torch
@@ -16,10 +17,13 @@ from . import tail
 from .facts import Facts, Halo, Strips, bytes_per_pixel
 from .layout import channels_last
 from .padding import pad_to_multiple
+from .strips import in_strips
 from .tail import enlarge_4x, lrelu
 
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
+BODY_ROWS = 4
+"""Strips of the body are so many times as high as those of the tail, whose rows take ten times the memory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def facts(config: RRDBConfig) -> Facts:
     return Facts(
         scale=config.scale,
         alignment=u,
-        halo=Halo(exact=exact * u, normal=exact * 3 // 4 * u, fast=exact // 2 * u),
+        halo=Halo(exact=exact * u, fast=exact // 2 * u),
         feather=16,
         bytes_per_pixel=bytes_per_pixel(147 * config.features / u**2),
         strips=Strips(multiple=u, halo=tail.HALO * u, redone=u, trunk=0.28, kept=0.055, strip=1.0),
@@ -83,11 +87,31 @@ class DenseBlock(nn.Module):
         self.conv4 = _conv(features + 3 * growth, growth)
         self.conv5 = _conv(features + 4 * growth, features)
 
-    def forward(self, x: Tensor) -> Tensor:
-        seen = [x]
+    def forward(self, x: Tensor, rows: int | None = None, room: Tensor | None = None) -> Tensor:
+        """rows: of a strip; None for all at once. room: with strips, for all that is seen: (B, F + 4 * G, H, W)."""
+        if rows is None or room is None:
+            x1 = lrelu(self.conv1(x))
+            x2 = lrelu(self.conv2(torch.cat((x, x1), dim=1)))
+            x3 = lrelu(self.conv3(torch.cat((x, x1, x2), dim=1)))
+            x4 = lrelu(self.conv4(torch.cat((x, x1, x2, x3), dim=1)))
+            return torch.add(x, self.conv5(torch.cat((x, x1, x2, x3, x4), dim=1)), alpha=RESIDUAL_SCALE)
+
+        height, seen = x.shape[2], x.shape[1]
+        room[:, :seen] = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen.append(lrelu(conv(torch.cat(seen, dim=1))))
-        return torch.add(x, self.conv5(torch.cat(seen, dim=1)), alpha=RESIDUAL_SCALE)
+            grown = room[:, seen : seen + conv.out_channels]
+            in_strips(partial(_grow, conv, room[:, :seen]), height, rows, halo=1, out=grown)
+            seen += conv.out_channels
+
+        def close(top: int, bottom: int) -> Tensor:
+            detail = self.conv5(channels_last(room[:, :, top:bottom]))
+            return torch.add(x[:, :, top:bottom], detail, alpha=RESIDUAL_SCALE)
+
+        return in_strips(close, height, rows, halo=1)
+
+
+def _grow(conv: nn.Module, seen: Tensor, top: int, bottom: int) -> Tensor:
+    return lrelu(conv(channels_last(seen[:, :, top:bottom])))
 
 
 class ResidualDenseBlocks(nn.Module):
@@ -99,8 +123,12 @@ class ResidualDenseBlocks(nn.Module):
         self.rdb2 = DenseBlock(features, growth)
         self.rdb3 = DenseBlock(features, growth)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL_SCALE)
+    def forward(self, x: Tensor, rows: int | None = None, room: Tensor | None = None) -> Tensor:
+        """rows, room: as in `DenseBlock`."""
+        y = x
+        for block in (self.rdb1, self.rdb2, self.rdb3):
+            y = block(y, rows, room)
+        return torch.add(x, y, alpha=RESIDUAL_SCALE)
 
 
 class RRDBNet(nn.Module):
@@ -111,6 +139,7 @@ class RRDBNet(nn.Module):
         features = config.features
         self.scale = config.scale
         self.unshuffle = config.unshuffle
+        self.seen = features + 4 * config.growth
         self.conv_first = _conv(config.channels * config.unshuffle**2, features)
         self.body = nn.Sequential(*(ResidualDenseBlocks(features, config.growth) for _ in range(config.blocks)))
         self.conv_body = _conv(features, features)
@@ -120,16 +149,26 @@ class RRDBNet(nn.Module):
         self.conv_last = _conv(features, config.channels)
 
     def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
-        """rows: input rows of a strip of the tail, a multiple of the unshuffle; None for all at once."""
+        """rows: input rows of a strip, a multiple of the unshuffle; None for all at once."""
         height, width = x.shape[-2:]
         if self.unshuffle > 1:
             # (B, C, H, W) -> (B, C * u^2, H / u, W / u)
             x = F.pixel_unshuffle(pad_to_multiple(x, self.unshuffle), self.unshuffle)
         x = self.conv_first(channels_last(x))
-        x = x + self.conv_body(self.body(x))
         rows = rows and rows // self.unshuffle
+        x = x + self.conv_body(self._body(x, rows))
         x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last, rows)
         return x[..., : height * self.scale, : width * self.scale]
+
+    def _body(self, x: Tensor, rows: int | None) -> Tensor:
+        """(B, F, H, W) -> (B, F, H, W)."""
+        if rows is None:
+            return self.body(x)
+        b, _, height, width = x.shape
+        room = x.new_empty(b, height, width, self.seen).permute(0, 3, 1, 2)  # (B, F + 4 * G, H, W), channels last
+        for block in self.body:
+            x = block(x, BODY_ROWS * rows, room)
+        return x
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:

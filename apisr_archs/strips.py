@@ -14,7 +14,12 @@ def strips(height: int, rows: int | None) -> Iterator[tuple[int, int]]:
 
 
 def in_strips(
-    compute: Callable[[int, int], Tensor], height: int, rows: int | None, halo: int, scale: int = 1
+    compute: Callable[[int, int], Tensor],
+    height: int,
+    rows: int | None,
+    halo: int,
+    scale: int = 1,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Assemble a picture (B, C, height * scale, W) from strips of it.
 
@@ -24,17 +29,18 @@ def in_strips(
         rows: input rows of a strip; None for all at once.
         halo: input rows that `compute` must see beyond the strip on each side; their results are cut off.
         scale: output rows per input row.
+        out: room for the picture. On CPUs fresh memory costs as much time as the arithmetic that fills it.
     """
-    if rows is None or rows >= height:
+    if out is None and (rows is None or rows >= height):
         return compute(0, height)
-    whole = torch.empty(0)
     for top, bottom in strips(height, rows):
         first, last = max(0, top - halo), min(height, bottom + halo)
         strip = compute(first, last)[:, :, (top - first) * scale : (bottom - first) * scale]
-        if top == 0:
-            whole = _empty_like_rows(strip, height * scale)
-        whole[:, :, top * scale : bottom * scale] = strip
-    return whole
+        if out is None:
+            out = _empty_like_rows(strip, height * scale)
+        out[:, :, top * scale : bottom * scale] = strip
+    assert out is not None
+    return out
 
 
 def _empty_like_rows(strip: Tensor, height: int) -> Tensor:

@@ -69,6 +69,10 @@ def shift_masks(window: Window, shift: Window) -> Tensor:
     return forbidden.float() * FORBIDDEN
 
 
+MOST_WINDOWS = 65535
+"""CUDA's fused attention takes no more at once in torch before 2.8."""
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, last_row: bool = True) -> Tensor:
     """softmax(scale * q k^T + bias) v within each window.
 
@@ -102,5 +106,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     d = shape[-1]
     if q.device.type == "cuda" and d % 8:  # else its fused kernels refuse; zeros change nothing
         q, k, v = (F.pad(x, (0, -d % 8)) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    parts = zip(*(x.split(MOST_WINDOWS) for x in (q, k, v)), strict=True)
+    outs = [F.scaled_dot_product_attention(*part, attn_mask=bias, scale=scale) for part in parts]
+    out = outs[0] if len(outs) == 1 else torch.cat(outs)
     return out[..., :d].reshape(shape)

@@ -264,7 +264,7 @@ def whole(entry: Entry, image: Tensor) -> Tensor | None:
     """The reference network on the whole picture in true fp32: (1, H, W, 3) -> the same; None if it does not fit."""
     facts = load_model(entry.path).facts
     needed = engine.bytes_for(*image.shape[1:3], facts, torch.float32)
-    if needed > memory.free_bytes(DEVICE):  # tried all the same, a CPU's system would kill the process
+    if needed > memory.usable_bytes(DEVICE):  # tried all the same, a CPU's system would kill the process
         return None
     try:
         with exact_fp32():

@@ -126,7 +126,7 @@ class Frames:
     def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:
         area = reuse.changed(picture, before)
         now = self.tiler.now
-        return reuse.part_to_compute(area, picture.shape[0], picture.shape[1], now.facts) if area else None
+        return reuse.part_to_compute(area, picture.shape[0], picture.shape[1], now.facts)
 
     def _update(self, picture: Tensor, part: reuse.Part, before: Tensor, output: Tensor) -> None:
         """Compute a part of a picture; the rest is as it was before."""

@@ -17,6 +17,10 @@ UNKNOWN_FREE = 2 * 1024**3
 LEAST_STRIP = 16
 """Input rows of the narrowest strip: below, the halos cost more than smaller tiles do."""
 
+CPU_PIECE = 64 * 2**20
+"""Bytes of a strip with which CPUs are fastest: what is larger than 32 MB the C library gets from the system and gives
+back each time, and then the first touch of each page costs as much as the arithmetic on it."""
+
 LEARN_FROM = 64 * 64
 """Input pixels of the smallest tile whose peak says something about larger ones."""
 LEARN_WITHIN = (0.2, 5.0)
@@ -41,6 +45,7 @@ OUT_OF_MEMORY = (
 
 def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: int | None = None) -> int:
     """Peak activation memory of a tile of so many input pixels, in bytes; in strips of so many rows, or at once."""
+    height, width = _padded(height, facts), _padded(width, facts)
     per_pixel = facts.bytes_of(dtype)
     strips = facts.strips
     if strips is None or strip is None or strip >= height:
@@ -49,15 +54,39 @@ def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: 
     return int(max(strips.trunk * height, strips.kept * height + strips.strip * rows) * width * per_pixel)
 
 
+def _padded(side: int, facts: Facts) -> int:
+    """As the network pads it: to whole windows."""
+    return -(-side // facts.alignment) * facts.alignment
+
+
 def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
     """Rows of the highest strips with which a tile stays within `budget` bytes; None if there are none."""
     strips = facts.strips
     if strips is None:
         return None
-    rows = (budget / (width * facts.bytes_of(dtype)) - strips.kept * height) / strips.strip - 2 * strips.halo
+    per_row = _padded(width, facts) * facts.bytes_of(dtype)
+    rows = (budget / per_row - strips.kept * _padded(height, facts)) / strips.strip - 2 * strips.halo
     step = least_strip(strips)
     rows = min(int(rows), height - 1) // step * step
     return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None
+
+
+def piece_for(device: torch.device) -> int | None:
+    """Bytes that a strip had better take at most for the sake of speed; None where it does not matter."""
+    return CPU_PIECE if device.type == "cpu" else None
+
+
+def swift_strip(piece: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
+    """Rows of strips of about `piece` bytes, of one height; None for a tile that is not much more, or has no strips."""
+    strips = facts.strips
+    if strips is None or bytes_for(height, width, facts, dtype) <= 2 * piece:
+        return None
+    step = least_strip(strips)
+    per_row = _padded(width, facts) * facts.bytes_of(dtype)
+    rows = max(step, int(piece / (per_row * strips.strip)) - 2 * strips.halo)
+    count = -(-height // rows)
+    rows = -(-height // (count * step)) * step
+    return rows if rows < height else None
 
 
 def least_strip(strips: Strips) -> int:
@@ -95,17 +124,33 @@ def measured(device: torch.device) -> Iterator[Peak | None]:
     peak.bytes = counters.max_memory_allocated(device) - before
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that a plan may use on a device, in bytes, for callers without a memory manager."""
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a device, in bytes, for callers without a memory manager; None where nobody tells."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int((free + cached) * SHARE)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     meminfo = Path("/proc/meminfo")
     if device.type == "cpu" and meminfo.is_file():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(int(lines["MemAvailable"].split()[0]) * 1024 * SHARE)
-    return UNKNOWN_FREE
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    return None
+
+
+def usable_bytes(device: torch.device) -> int:
+    """What a plan may use of it."""
+    free = free_bytes(device)
+    return UNKNOWN_FREE if free is None else int(free * SHARE)
+
+
+def said_free(device: torch.device) -> str:
+    """For an error: how much is free."""
+    free = free_bytes(device)
+    return "" if free is None else f"; {free / 2**30:.1f} GB seem to be free"
+
+
+def share_memory(one: torch.device, other: torch.device) -> bool:
+    """Whether two devices take from the same memory: a device and itself, a Mac's CPU and GPU."""
+    return same_device(one, other) or {one.type, other.type} == {"cpu", "mps"}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from ..apisr_archs import Facts
-from .memory import bytes_for, least_strip, strip_within
+from .memory import bytes_for, least_strip, strip_within, swift_strip
 
 PRESETS = ("exact", "fast")
 """How wide the overlap is: so that no tile shows, or about half of that."""
-COST_OF_MEANS = 4
-"""Tiles of a network that looks at the whole picture are computed so often (engine/gather.py)."""
+MEANS_ROUNDS = 3
+"""How often all tiles of a network that looks at the whole picture are computed for its means (engine/gather.py). On
+trained DAT-light each round adds about 8 dB."""
 MIN_KEPT = 64
 """Tiles of an automatic plan advance by at least this many input pixels: less is nearly all halo."""
 MIN_KEPT_BY_HAND = 16
@@ -96,6 +97,7 @@ def plan(
     tile: int | None = None,
     overlap: int | None = None,
     preset: str = "exact",
+    piece: int | None = None,
 ) -> Plan:
     """The cheapest way to compute an image: the one that computes the fewest pixels.
 
@@ -109,6 +111,10 @@ def plan(
             leaves room for the halo.
         overlap: input pixels that neighbours share; None for twice the halo of the network, and the blend.
         preset: one of `PRESETS`, for the halo.
+        piece: bytes of a strip that are computed fastest; None if strips are no faster than the whole at once.
+
+    Raises:
+        ValueError: the image has no pixels, or there is no such preset.
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image is {width}x{height}; expected at least 1x1.")
@@ -124,7 +130,9 @@ def plan(
     columns = _no_longer_than(longest, list(_tilings(width, halo, facts.alignment, shortest)))
     if not facts.tiling:
         rows, columns = rows[:1], columns[:1]
-    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget) or _smallest(rows, columns, facts)
+    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget, piece) or _smallest(
+        rows, columns, facts, dtype
+    )
     return Plan(
         rows=_segments(row_axis, facts),
         columns=_segments(column_axis, facts),
@@ -178,7 +186,12 @@ _Choice = tuple["_Axis", "_Axis", int | None]
 
 
 def _cheapest(
-    rows: list[_Axis], columns: list[_Axis], facts: Facts, dtype: torch.dtype, budget: int | None
+    rows: list[_Axis],
+    columns: list[_Axis],
+    facts: Facts,
+    dtype: torch.dtype,
+    budget: int | None,
+    piece: int | None,
 ) -> _Choice | None:
     """The choice within the budget that computes the fewest pixels; None if there is none."""
     best, least = None, float("inf")
@@ -187,24 +200,26 @@ def _cheapest(
             if row.read * column.read >= least:
                 break
             size = row.length, column.length
-            strip = None
-            if budget is not None and bytes_for(*size, facts, dtype) > budget:
+            strip = swift_strip(piece, *size, facts, dtype) if piece else None
+            if budget is not None and bytes_for(*size, facts, dtype, strip) > budget:
                 strip = strip_within(budget, *size, facts, dtype)
                 if strip is None:
                     continue
             redone = facts.strips.redone / strip if facts.strips and strip else 0
             cost = row.read * column.read * (1 + redone)
             if facts.global_statistics and len(row.starts) * len(column.starts) > 1:
-                cost *= COST_OF_MEANS
+                cost *= MEANS_ROUNDS + 1
             if cost < least:
                 best, least = (row, column, strip), cost
     return best
 
 
-def _smallest(rows: list[_Axis], columns: list[_Axis], facts: Facts) -> _Choice:
-    """The choice that takes the least memory."""
+def _smallest(rows: list[_Axis], columns: list[_Axis], facts: Facts, dtype: torch.dtype) -> _Choice:
+    """The choice that takes the least memory: the smallest tiles, in strips if that is less."""
+    size = rows[-1].length, columns[-1].length
     least = facts.strips and least_strip(facts.strips)
-    return rows[-1], columns[-1], least if least and least < rows[-1].length else None
+    strips = (None, least) if least and least < size[0] else (None,)
+    return rows[-1], columns[-1], min(strips, key=lambda strip: bytes_for(*size, facts, dtype, strip))
 
 
 def _segments(axis: _Axis, facts: Facts) -> tuple[Segment, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -30,7 +31,7 @@ class Pulse:
         modules = network.modules() if isinstance(network, nn.Module) else ()
         leaves = [module for module in modules if next(module.children(), None) is None]
         self.layers = max(1, len(leaves))
-        handles = [leaf.register_forward_hook(self._layer) for leaf in leaves]
+        handles = [leaf.register_forward_hook(partial(self._layer, index)) for index, leaf in enumerate(leaves, 1)]
         try:
             yield
         finally:
@@ -47,8 +48,8 @@ class Pulse:
         self.tiles, self.tiles_done, self.layers_done = tiles, done, 0
         self._beat()
 
-    def _layer(self, *_: object) -> None:
-        self.layers_done += 1
+    def _layer(self, index: int, *_: object) -> None:
+        self.layers_done = max(self.layers_done, index)  # in strips, layers run more than once
         self._beat()
 
     def check(self) -> None:
@@ -59,6 +60,6 @@ class Pulse:
     def _beat(self) -> None:
         self.check()
         if self.on_tile:
-            part = min(self.layers_done / self.layers, 1.0)  # layers may run more than once
+            part = self.layers_done / self.layers
             done = self.frames_done * self.tiles + self.tiles_done + part
             self.on_tile(done, self.frames * self.tiles)

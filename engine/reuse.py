@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..apisr_archs import Facts
@@ -55,10 +54,8 @@ class Part:
     taken: Area
 
 
-def changed(picture: Tensor, before: Tensor) -> Area | None:
-    """The smallest rectangle with all pixels of (H, W, C) that differ from the frame before; None if none does."""
-    if torch.equal(picture, before):
-        return None
+def changed(picture: Tensor, before: Tensor) -> Area:
+    """The smallest rectangle with all pixels of (H, W, C) that differ from the frame before; some do."""
     different = (picture != before).any(dim=-1)  # (H, W)
     rows, columns = different.any(dim=1).nonzero(), different.any(dim=0).nonzero()
     return Area(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)

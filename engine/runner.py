@@ -18,6 +18,9 @@ from .tiles import Conditions, Tiler
 
 log = logging.getLogger(__name__)
 
+CUDA_SHRINKS = 32
+"""The antialiased filter of CUDA refuses to reduce a picture to less than about a 47th along an axis."""
+
 
 def upscale(
     model: Any,
@@ -80,11 +83,15 @@ def upscale(
             getattr(model, "model", model).to(where)
         left = _left_beside(output, where) if budget is None else budget
         steps = passes(height, width, facts.scale, size)
-        canvas = canvas_bytes([(height, width), *steps[:-1]], steps, facts.scale)
-        # only CUDA is known to have the antialiased filter; elsewhere the CPU resizes
-        on_device = where.type == "cuda" and canvas <= CANVAS_SHARE * left
+        inputs = [(height, width), *steps[:-1]]
+        canvas = canvas_bytes(inputs, steps, facts.scale)
+        # only CUDA is known to have the antialiased filter, for moderate reductions
+        shrinks = max(max(h / h1, w / w1) for (h, w), (h1, w1) in zip(inputs, steps, strict=True)) * facts.scale
+        on_device = where.type == "cuda" and canvas <= CANVAS_SHARE * left and shrinks <= CUDA_SHRINKS
+        if on_device or memory.share_memory(where, output.device):
+            left = max(0, left - canvas)
         dtype = getattr(model, "dtype", torch.float32)
-        now = Conditions(facts, where, dtype, left - canvas if on_device else left, tile, overlap, preset)
+        now = Conditions(facts, where, dtype, left, tile, overlap, preset)
         pulse = Pulse(on_tile, is_cancelled)
         tell = tell or log.info
         tell(_what_is_planned(images, steps, now))
@@ -147,18 +154,22 @@ def _room(
     device: torch.device,
     is_out_of_memory: Callable[[BaseException], bool],
 ) -> Tensor:
+    """Room for the result. Looks first: some systems promise memory that there is not, and kill whoever uses it."""
+    count, height, width, channels = shape
+    needed = count * height * width * channels * dtype.itemsize
+    too_large = NotEnoughMemory(
+        f"{count} x {width}x{height} pixels take {needed / 2**30:.1f} GB of memory on {device}"
+        f"{memory.said_free(device)}. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
+    )
+    free = memory.free_bytes(device)
+    if free is not None and needed > free:
+        raise too_large
     try:
         return torch.empty(shape, dtype=dtype, device=device)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        count, height, width, channels = shape
-        needed = count * height * width * channels * dtype.itemsize / 2**30
-        raise NotEnoughMemory(
-            f"{count} x {width}x{height} pixels take {needed:.1f} GB of memory on {device}; "
-            f"{memory.free_bytes(device) / 2**30:.1f} GB are free. Upscale fewer pictures at a time, ask for a smaller "
-            "size, or close other programs."
-        ) from error
+        raise too_large from error
 
 
 @contextmanager
@@ -172,15 +183,15 @@ def _numbers_when_out_of_memory(
         if isinstance(error, NotEnoughMemory) or not is_out_of_memory(error):
             raise
         raise NotEnoughMemory(
-            f"Out of memory while putting the picture together; {memory.free_bytes(device) / 2**30:.1f} GB seem to be "
-            f"free on {device}. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
+            f"Out of memory on {device} while putting the picture together{memory.said_free(device)}. Upscale fewer "
+            "pictures at a time, ask for a smaller size, or close other programs."
         ) from error
 
 
 def _left_beside(output: Tensor, device: torch.device) -> int:
     """Bytes left for the network. The output's own are allocated, but not touched yet: they still count as free."""
-    free = memory.free_bytes(device)
-    return max(0, free - output.nbytes) if output.device.type == device.type else free
+    free = memory.usable_bytes(device)
+    return max(0, free - output.nbytes) if memory.share_memory(output.device, device) else free
 
 
 @contextmanager

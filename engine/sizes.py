@@ -48,7 +48,7 @@ def _rounded(length: float, multiple: int) -> int:
 
 
 def passes(height: int, width: int, scale: int, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The sizes that the network's results are resized to, pass by pass; the last one is `size`.
+    """The sizes (height, width in pixels) that the network's results are resized to, pass by pass; the last is `size`.
 
     One pass, or two if one would leave it to a filter to enlarge its result by more than `STRETCH`. The first of two
     makes just what the second needs; what two cannot give, a filter does between them.

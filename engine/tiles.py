@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32
 from . import gather, memory, pixels
-from .plan import Plan, plan
+from .plan import MEANS_ROUNDS, Plan, plan
 from .stitch import Stitcher
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Conditions:
             tile=self.tile,
             overlap=self.overlap,
             preset=self.preset,
+            piece=memory.piece_for(self.device),
         )
 
 
@@ -74,6 +75,7 @@ class Tiler:
         self.check = check
         self.told: set[str] = set()
         self.has_learned = False
+        self.wanted_tile = conditions.tile
         self.borrowed = ExitStack()
 
     def __enter__(self) -> "Tiler":
@@ -88,6 +90,10 @@ class Tiler:
         """The colours of (H, W, 1 or 3) into `output`, (H * scale, W * scale, 1 or 3).
 
         means: over the picture that this one is a part of, where the network looks at all of it.
+
+        Raises:
+            NotEnoughMemory: not even the smallest tile fits.
+            ValueError: the network's result has another size.
         """
         if means is None:
             means = self._gathered_means(picture, on_tile)
@@ -95,15 +101,23 @@ class Tiler:
         # even the smallest plan may be over the budget; it is tried all the same
         self.now = replace(self.now, budget=max(self.now.budget, current.bytes))
         stitcher = Stitcher(output, current)
-        before = gather.ROUNDS * len(current) if means else 0  # as many tiles were computed for the means
+        before = MEANS_ROUNDS * len(current) if means else 0  # as many tiles were computed for the means
         for index, (y, x) in enumerate(current.places()):
             self.check()
             if on_tile:
                 on_tile(before + index, before + len(current))
-            stitcher.put(self._tile(current.read(picture, y, x), output, current.strip, means), y, x)
+            source = current.read(picture, y, x)
+            tile = self._tile(source, output, current.strip, means)
+            if tile is None and len(current) == 1:
+                self.upscale(picture, output, means=means or None)
+                return
+            stitcher.put(self._in_smaller_tiles(source, output, means) if tile is None else tile, y, x)
 
     def _gathered_means(self, picture: Tensor, on_tile: Progress | None) -> list[Tensor]:
-        """What the network's tiles must know of the whole picture; empty if they need not."""
+        """What the network's tiles must know of the whole picture; empty if they need not.
+
+        When memory runs out meanwhile, this begins anew with smaller tiles.
+        """
         while True:
             current = self.now.plan(*picture.shape[:2])
             facts = self.now.facts
@@ -120,34 +134,52 @@ class Tiler:
     def _only_means(self, picture: Tensor, current: Plan, y: int, x: int, statistics: Statistics) -> None:
         self._run(current.read(picture, y, x), current.strip, statistics)
 
-    def _tile(self, source: Tensor, output: Tensor, strip: int | None, means: list[Tensor]) -> Tensor:
-        """One tile, (h, w, C) -> (h * scale, w * scale, C), in the dtype and on the device of `output`."""
+    def _tile(self, source: Tensor, output: Tensor, strip: int | None, means: list[Tensor]) -> Tensor | None:
+        """One tile, (h, w, C) -> (h * scale, w * scale, C), in the dtype and on the device of `output`.
+
+        None if it does not fit; what is planned from now on is smaller.
+        """
         height, width = source.shape[:2]
         needed = memory.bytes_for(height, width, self.now.facts, self.now.dtype, strip)
-        if needed <= self.now.budget:
-            try:
-                return self._measured(source, strip, means, needed).to(output)
-            except Exception as error:
-                if not self.is_out_of_memory(error):
-                    raise
-                self._shrink(height, width, strip, error)
-            # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
-            memory.release_cached(self.now.device)
-            planned = self.now.plan(height, width)
-            log.warning("Out of memory with %dx%d pixels; going on with %s.", width, height, planned)
-        tile = output.new_empty((height * self.now.facts.scale, width * self.now.facts.scale, output.shape[-1]))
+        if needed > self.now.budget:
+            return None
+        try:
+            return self._measured(source, strip, means, needed).to(output)
+        except Exception as error:
+            if not self.is_out_of_memory(error):
+                raise
+            self._shrink(height, width, strip, error)
+        # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
+        memory.release_cached(self.now.device)
+        log.warning(
+            "Out of memory with %dx%d pixels; going on with %s.", width, height, self.now.plan(height, width)
+        )
+        return None
+
+    def _in_smaller_tiles(self, source: Tensor, output: Tensor, means: list[Tensor]) -> Tensor:
+        """The same of a tile that does not fit."""
+        scale = self.now.facts.scale
+        shape = source.shape[0] * scale, source.shape[1] * scale, output.shape[-1]
+        try:
+            tile = output.new_empty(shape)
+        except Exception as error:
+            if output.device.type == "cpu" or not self.is_out_of_memory(error):
+                raise
+            tile = output.new_empty(shape, device="cpu")
         self.upscale(source, tile, means=means or None)
-        return tile
+        return tile.to(output)
 
     def _shrink(self, height: int, width: int, strip: int | None, error: BaseException) -> None:
-        """Half the budget, or else the CPU, or else the end."""
+        """Half the budget, or else tiles as small as they can be at all, or else the CPU, or else the end."""
         needed = memory.bytes_for(height, width, self.now.facts, self.now.dtype, strip)
-        smaller = replace(self.now, budget=needed // 2)
-        planned = smaller.plan(height, width)
-        # not by its bytes: what they say may be why memory ran out
-        if (planned.tile[0] * planned.tile[1], planned.strip or height) < (height * width, strip or height):
-            self.now = smaller
-        elif self.cpu_fallback and self.now.device.type != "cpu" and isinstance(self._network, nn.Module):
+        half = replace(self.now, budget=needed // 2)
+        for smaller in (half, replace(half, tile=1)):
+            planned = smaller.plan(height, width)
+            # not by its bytes: what they say may be why memory ran out
+            if (planned.tile[0] * planned.tile[1], planned.strip or height) < (height * width, strip or height):
+                self.now = smaller
+                return
+        if self.cpu_fallback and self.now.device.type != "cpu" and isinstance(self._network, nn.Module):
             self._move_to_cpu(self._network)
         else:
             raise NotEnoughMemory(self._end(height, width, needed)) from error
@@ -157,18 +189,18 @@ class Tiler:
         self.tell(f"Out of memory on {self.now.device}: going on with the CPU, which is slow.")
         self.borrowed.enter_context(in_fp32(network, cpu))
         # half: the output's memory counts as free until it is written
-        self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=memory.free_bytes(cpu) // 2)
+        budget = memory.usable_bytes(cpu) // 2
+        self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=budget, tile=self.wanted_tile)
 
     def _end(self, height: int, width: int, needed: int) -> str:
-        free = memory.free_bytes(self.now.device)
         ways = ["Choose a smaller model", "close other programs"]
-        if self.now.preset == "exact" and len(replace(self.now, preset="fast", budget=1).plan(height, width)) > 1:
+        if self.now.preset == "exact" and len(replace(self.now, preset="fast", tile=1).plan(height, width)) > 1:
             ways.append("set preset to fast, which allows smaller tiles")
-        if self.now.device.type != "cpu":
+        if self.now.device.type != "cpu" and not self.cpu_fallback:
             ways.append("turn on cpu_fallback")
         return (
             f"Out of memory on {self.now.device}: a tile of {width}x{height} pixels did not fit, though it should take "
-            f"{needed / MIB:.0f} MB and {free / MIB:.0f} MB seem to be free. Tiles cannot be made smaller. "
+            f"{needed / MIB:.0f} MB{memory.said_free(self.now.device)}. Tiles cannot be made smaller. "
             f"{', '.join(ways[:-1])}, or {ways[-1]}."
         )
 
@@ -195,7 +227,8 @@ class Tiler:
         if statistics:
             how["statistics"] = statistics
         # a one-channel network gets the colours one after the other: memory is planned for one picture
-        result = torch.cat([self._finite(one, how) for one in batch.split(1)])
+        results = [self._finite(one, how) for one in batch.split(1)]
+        result = results[0] if len(results) == 1 else torch.cat(results)
         expected = source.shape[0] * self.now.facts.scale, source.shape[1] * self.now.facts.scale
         if result.shape[-2:] != expected:
             raise ValueError(f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected}.")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -62,7 +63,7 @@ def loaded(
         model: an UPSCALE_MODEL; one of another pack may lack a patcher and gets one.
         plans: `engine.plan` for each pass, complete but for `budget`.
         canvas: bytes for collecting and resizing the network's results, see `engine.canvas_bytes`.
-        beside: bytes of the result, which ComfyUI may want on the same device.
+        beside: bytes of the result, which ComfyUI may want on the same device, and of pictures between two passes.
     """
     if getattr(model, "patcher", None) is None:
         if not isinstance(getattr(model, "model", None), nn.Module):
@@ -70,19 +71,24 @@ def loaded(
         hand_over(model, model_management.get_torch_device())
     device = model.patcher.load_device
     network = model.patcher.model
-    free = _free(model, device, beside)
-    wanted = max(plan(budget=max(free, _comfortable(plan))).bytes for plan in plans)
-    if device.type == "cuda" and canvas <= engine.CANVAS_SHARE * (wanted + canvas):
+    is_shared = memory.share_memory(device, model_management.intermediate_device())
+    beside = beside if is_shared else 0
+    plans = [partial(plan, piece=memory.piece_for(device)) for plan in plans]
+    usable = int((_free(model, device) - beside) * memory.SHARE)
+    wanted = max(plan(budget=max(usable, _comfortable(plan))).bytes for plan in plans)
+    if is_shared or (device.type == "cuda" and canvas <= engine.CANVAS_SHARE * (wanted + canvas)):
         wanted += canvas
     # The networks are small and not made to run in parts: buffers and bias tables would stay behind.
-    model_management.load_models_gpu([model.patcher], memory_required=wanted, force_full_load=True)
+    model_management.load_models_gpu([model.patcher], memory_required=wanted + beside, force_full_load=True)
     tensors = chain(network.parameters(), network.buffers())
     strays = any(not memory.same_device(tensor.device, device) for tensor in tensors)
     try:
         if strays:  # with --novram the manager leaves weights where they are, whatever it is asked
             network.to(device)
         with model_management.cuda_device_context(device):
-            yield device, min(wanted, _free(model, device, beside))
+            left = _free(model, device) - beside
+            # what the manager has made free is for the plan; a share of what others may take is left to them
+            yield device, wanted if wanted <= left else int(left * memory.SHARE)
     finally:
         if strays and not model.patcher.loaded_size():  # else the manager counts on finding them there
             network.to(model.patcher.offload_device)
@@ -95,12 +101,12 @@ def _comfortable(plan: Callable[..., Plan]) -> int:
     return chosen.bytes * height * width // (chosen.tile[0] * chosen.tile[1])
 
 
-def _free(model: Any, device: torch.device, beside: int) -> int:
-    """Bytes that activations may take now, other models staying where they are."""
-    free = model.patcher.get_free_memory(device) - model_management.extra_reserved_memory()
-    if memory.same_device(device, model_management.intermediate_device()):
-        free -= beside
-    return max(0, int(free * memory.SHARE))
+def _free(model: Any, device: torch.device) -> int:
+    """Bytes that are free now, other models staying where they are."""
+    if device.type == "cpu":  # the patcher would add what it could free on the GPU
+        free: Any = model_management.get_free_memory(device)
+        return free
+    return max(0, model.patcher.get_free_memory(device) - model_management.extra_reserved_memory())
 
 
 def output_options() -> dict[str, Any]:
@@ -116,13 +122,13 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
 
     Args:
         pictures, size, channels: of the result; size is height and width.
-        scratch: further bytes that are held meanwhile.
+        scratch: further bytes that are held there meanwhile.
 
     Raises:
         NotEnoughMemory: it does not.
     """
-    numbers = pictures * size[0] * size[1] * channels
-    needed = numbers * model_management.intermediate_dtype().itemsize + scratch
+    result = pictures * size[0] * size[1] * channels * model_management.intermediate_dtype().itemsize
+    needed = result + scratch
     device = model_management.intermediate_device()
     if device.type != "cpu":  # with --gpu-only: other models may have to leave
         model_management.free_memory(needed, device)
@@ -132,7 +138,7 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
             f"{pictures} x {size[1]}x{size[0]} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "
             "are free. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
         )
-    return needed
+    return result
 
 
 def teller(node_id: str) -> Callable[[str], None]:

@@ -133,10 +133,10 @@ class APISRUpscale(io.ComfyNode):
         if is_misread_grl(upscale_model):
             log.warning('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
         count, height, width, channels = image.shape
+        if not image.numel():  # what core nodes make of a video without frames: 0 x 0x0
+            return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
         facts = facts_of(upscale_model)
         size = engine.target_size(height, width, facts.scale, resize_to, amount, multiple_of)
-        if not count:  # what core nodes make of a video without frames
-            return io.NodeOutput(engine.upscale(upscale_model, image, size=size, **host.output_options()))
         steps = engine.passes(height, width, facts.scale, size)
         inputs = [(height, width), *steps[:-1]]  # of the network, pass by pass
         dtype = getattr(upscale_model, "dtype", torch.float32)
@@ -145,7 +145,7 @@ class APISRUpscale(io.ComfyNode):
         canvas = engine.canvas_bytes(inputs, steps, facts.scale)
         between = sum(3 * 4 * height * width for height, width in steps[:-1])
         result_bytes = host.require_room(count, size, channels, canvas + between)
-        with host.loaded(upscale_model, plans, canvas, result_bytes) as (device, budget):
+        with host.loaded(upscale_model, plans, canvas, result_bytes + between) as (device, budget):
             result = engine.upscale(
                 upscale_model,
                 image,

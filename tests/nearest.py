@@ -31,7 +31,7 @@ class NearestModel:
         self.scale = scale
         self.model = Nearest(scale)
         self.input_channels = self.output_channels = channels
-        self.facts = Facts(scale, 8, Halo(8, 8, 8), 16, bytes_per_pixel(1000))
+        self.facts = Facts(scale, 8, Halo(8, 8), 16, bytes_per_pixel(1000))
 
     def __call__(self, image: Tensor) -> Tensor:
         return self.model(image)

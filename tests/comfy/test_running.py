@@ -83,7 +83,7 @@ def test_out_of_memory_for_good_is_one_clear_error(comfy: ComfyServer) -> None:
     with pytest.raises(ExecutionFailed) as caught:
         comfy.run(prompt)
     assert caught.value.details["exception_type"] == "apisr.NotEnoughMemory"
-    for words in ("Out of memory on cpu", "MB seem to be free", "smaller model"):
+    for words in ("Out of memory on cpu", "GB seem to be free", "smaller model"):
         assert words in caught.value.details["exception_message"]
     assert wf.run(comfy, wf.ours(wf.BUNDLED, picture)).shape == (256, 256, 3)
 

@@ -32,7 +32,7 @@ def facts(draw: st.DrawFn) -> Facts:
     return Facts(
         scale=draw(st.sampled_from([1, 2, 3, 4, 8])),
         alignment=draw(st.sampled_from([1, 2, 4, 8, 16, 32])),
-        halo=Halo(halo, halo, halo),
+        halo=Halo(halo, halo),
         feather=draw(st.sampled_from([0, 1, 16, 64])),
         bytes_per_pixel=bytes_per_pixel(1000),
         strips=draw(st.one_of(st.none(), strips())),
@@ -134,7 +134,7 @@ def test_no_plan_with_these_counts_is_cheaper(h: int, w: int, network: Facts, bu
 def test_tiles_that_agree_give_exactly_their_common_picture(
     h: int, w: int, channels: int, scale: int, halo: int, data: st.DataObject
 ) -> None:
-    network = Facts(scale, data.draw(st.sampled_from([1, 2, 8])), Halo(halo, halo, halo), 16, bytes_per_pixel(1))
+    network = Facts(scale, data.draw(st.sampled_from([1, 2, 8])), Halo(halo, halo), 16, bytes_per_pixel(1))
     tiles = plan(h, w, network, tile=data.draw(st.integers(1, 40)))
     picture = torch.rand(h * scale, w * scale, channels, generator=torch.Generator().manual_seed(h * 71 + w))
     output = torch.full_like(picture, float("nan"))
@@ -155,7 +155,7 @@ def test_weights_of_a_blend(width: int, dtype: torch.dtype) -> None:
 
 def test_tiles_that_disagree_are_blended_evenly() -> None:
     """Four constant tiles: the seams lie in the middle and rise evenly, and the centre is their mean."""
-    network = Facts(1, 1, Halo(16, 16, 16), 16, bytes_per_pixel(1))
+    network = Facts(1, 1, Halo(16, 16), 16, bytes_per_pixel(1))
     tiles = plan(200, 200, network, tile=130)
     assert (len(tiles.rows), len(tiles.columns)) == (2, 2)
     output = torch.zeros(200, 200, 1)
@@ -170,11 +170,11 @@ def test_tiles_that_disagree_are_blended_evenly() -> None:
 
 
 def test_sizes_below_one() -> None:
-    network = Facts(1, 1, Halo(1, 1, 1), 1, bytes_per_pixel(1))
+    network = Facts(1, 1, Halo(1, 1), 1, bytes_per_pixel(1))
     with pytest.raises(ValueError, match="0x5"):
         plan(5, 0, network)
 
 
 def test_networks_that_must_see_everything() -> None:
-    network = Facts(1, 1, Halo(1, 1, 1), 1, bytes_per_pixel(1), tiling=False)
+    network = Facts(1, 1, Halo(1, 1), 1, bytes_per_pixel(1), tiling=False)
     assert len(plan(500, 500, network, budget=100, tile=64)) == 1

@@ -99,7 +99,7 @@ def networks(draw: st.DrawFn, scales: tuple[int, ...] = (1, 2, 3, 4)) -> Facts:
     return Facts(
         scale=draw(st.sampled_from(scales)),
         alignment=draw(st.sampled_from([1, 2, 3, 8, 16])),
-        halo=Halo(exact, exact, exact // 2),
+        halo=Halo(exact, exact // 2),
         feather=draw(st.sampled_from([0, 1, 8, 16])),
         bytes_per_pixel=bytes_per_pixel(PER_PIXEL),
         tiling=draw(st.integers(0, 9)) > 0,
@@ -152,7 +152,7 @@ def test_out_of_memory_at_any_calls(
         result = upscale(model, images, budget=UNLIMITED, on_tile=model.on_tile, **how)
     except NotEnoughMemory:
         last = model.attempts[-1]
-        smallest = plan(last.height, last.width, facts, budget=1, **how)
+        smallest = plan(last.height, last.width, facts, budget=1, **{**how, "tile": 1})
         assert len(smallest) == 1, "it gives up only with what cannot be made smaller"
         assert smallest.strip is None or (last.rows or last.height) <= smallest.strip
     else:
@@ -180,7 +180,7 @@ def test_memory_that_never_comes_back(height: int, width: int, facts: Facts, how
     """It ends, and soon: each attempt is for fewer pixels or narrower strips than the one before."""
     images, model = numbered(height, width), StandIn(facts, width, fails=range(after, 10**6))
     if after < len(plan(height, width, facts, budget=UNLIMITED, **how)):
-        with pytest.raises(NotEnoughMemory, match=r"a tile of \d+x\d+ pixels .* \d+ MB .* \d+ MB "):
+        with pytest.raises(NotEnoughMemory, match=r"a tile of \d+x\d+ pixels .* \d+ MB; .* GB seem to be free"):
             upscale(model, images, budget=UNLIMITED, **how)
     failed = [(r.height * r.width, r.rows or r.height) for r in model.attempts[after:]]
     assert failed == sorted(set(failed), reverse=True)
@@ -188,7 +188,7 @@ def test_memory_that_never_comes_back(height: int, width: int, facts: Facts, how
 
 def test_several_frames_through_a_shortage() -> None:
     """What has failed once is not tried again with the next frames, and no frame is computed anew."""
-    facts = Facts(2, 1, Halo(4, 4, 4), 8, bytes_per_pixel(PER_PIXEL))
+    facts = Facts(2, 1, Halo(4, 4), 8, bytes_per_pixel(PER_PIXEL))
     images = numbered(200, 220, count=4)
     images[..., 1] += torch.arange(4).view(4, 1, 1) / 1024
     model = StandIn(facts, 220, fails={1})

@@ -116,7 +116,7 @@ class Sharp:
     """A 2x network with a taste of its own: two passes are not what one pass and a filter would give."""
 
     scale = 2
-    facts = Facts(2, 1, Halo(2, 2, 2), 4, bytes_per_pixel(1000))
+    facts = Facts(2, 1, Halo(2, 2), 4, bytes_per_pixel(1000))
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []

@@ -23,7 +23,7 @@ class Enlarge:
     """The nearest pixel, and how often it was asked."""
 
     scale = 2
-    facts = Facts(2, 1, Halo(4, 4, 4), 8, bytes_per_pixel(1000))
+    facts = Facts(2, 1, Halo(4, 4), 8, bytes_per_pixel(1000))
 
     def __init__(self) -> None:
         self.calls: list[Tensor] = []

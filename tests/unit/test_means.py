@@ -11,6 +11,7 @@ from apisr_pack.apisr_archs import Facts, Halo, Statistics, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.apisr_archs.registry import load_weights
 from apisr_pack.engine import gather, plan, upscale
+from apisr_pack.engine.plan import MEANS_ROUNDS
 from apisr_pack.tests import reference, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 FACTS = Facts(
     scale=2,
     alignment=1,
-    halo=Halo(8, 8, 8),
+    halo=Halo(8, 8),
     feather=16,
     bytes_per_pixel=bytes_per_pixel(1000),
     global_statistics=True,
@@ -119,10 +120,10 @@ def test_each_pixel_counts_once(height: int, width: int, scale: int, feather: in
         statistics.share(torch.ones(1, 1))
 
     gather.means(tiles, compute)
-    assert (counted == gather.ROUNDS - 1).all()
+    assert (counted == MEANS_ROUNDS - 1).all()
 
 
-CALLS = 4 * (gather.ROUNDS + 1)
+CALLS = 4 * (MEANS_ROUNDS + 1)
 """Of four tiles."""
 
 
@@ -157,7 +158,7 @@ def test_our_own_models_do_the_rerun_themselves(spoilt: set[int]) -> None:
     model.to(torch.bfloat16)
     model.model.upsample.register_forward_hook(overflow)
     got = upscale(model, picture, tile=176)
-    assert len(calls) == 2 * (gather.ROUNDS + 1)
+    assert len(calls) == 2 * (MEANS_ROUNDS + 1)
     assert (got - expected).abs().mean() < 0.02
 
 
@@ -169,7 +170,7 @@ def test_progress_rises_while_means_are_gathered() -> None:
         tile=120,
         on_tile=lambda done, total: seen.append(done / total),
     )
-    assert len(set(seen)) > 2 * 4 * gather.ROUNDS
+    assert len(set(seen)) > 2 * 4 * MEANS_ROUNDS
     assert seen == sorted(seen)
     assert seen[-1] == 1
 
@@ -220,7 +221,7 @@ def test_parts_of_a_tile_use_the_means_of_the_picture() -> None:
     model.facts = replace(model.facts, strips=replace(model.facts.strips, multiple=10**4))  # no strips: smaller tiles
     tiles = plan(416, 6, model.facts, tile=288)
     assert len(tiles) == 2
-    short = Short(model, longest=250, after=gather.ROUNDS * len(tiles))
+    short = Short(model, longest=250, after=MEANS_ROUNDS * len(tiles))
     got = upscale(short, picture, tile=288)
     assert max(short.calls) > 250 > short.calls[-1]
     assert psnr(got, upscale(model, picture)) >= 90

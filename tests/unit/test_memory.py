@@ -23,7 +23,7 @@ def test_what_the_first_tile_took_does_not_split_the_next_ones(
 ) -> None:
     """The budget is just the plan's, as ComfyUI's manager was asked; the tile takes a little more."""
     model = NearestModel()
-    model.facts = Facts(2, 1, Halo(8, 8, 8), 16, bytes_per_pixel(1000))
+    model.facts = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
     expected = plan(100, 100, model.facts).bytes
 
     @contextmanager
@@ -39,7 +39,7 @@ def test_what_the_first_tile_took_does_not_split_the_next_ones(
 
 @pytest.mark.parametrize(("peak", "pixels", "factor"), [(0.01, 300**2, 0.0108), (0.01, 70**2, 0.2), (90, 300**2, 5)])
 def test_how_far_one_tile_corrects_an_estimate(peak: float, pixels: int, factor: float) -> None:
-    unknown = Facts(4, 1, Halo(8, 8, 8), 16, bytes_per_pixel(10_000))
+    unknown = Facts(4, 1, Halo(8, 8), 16, bytes_per_pixel(10_000))
     facts = memory.learned(unknown, torch.float16, 10**9, round(peak * 10**9), pixels)
     assert facts.bytes_per_pixel[torch.float16] == round(5000 * factor)
     assert facts.bytes_per_pixel[torch.float32] == 10_000, "the other dtypes are not touched"
@@ -50,7 +50,7 @@ def test_out_of_memory_beside_the_network_says_numbers(monkeypatch: pytest.Monke
         raise torch.OutOfMemoryError("no room for the filter")
 
     monkeypatch.setattr(pixels, "resize", none_left)
-    with pytest.raises(NotEnoughMemory, match=r"putting the picture together; [\d.]+ GB seem to be free on cpu"):
+    with pytest.raises(NotEnoughMemory, match=r"on cpu while putting the picture together; [\d.]+ GB seem to be free"):
         upscale(NearestModel(), torch.rand(1, 8, 8, 3), size=(5, 5))
 
 

@@ -35,7 +35,7 @@ class Blur(nn.Module):
 
 class BlurModel:
     scale = 2
-    facts = Facts(2, 4, Halo(REACH, REACH, REACH), 4, bytes_per_pixel(100))
+    facts = Facts(2, 4, Halo(REACH, REACH), 4, bytes_per_pixel(100))
 
     def __init__(self) -> None:
         self.model = Blur()
