@@ -105,6 +105,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of the CPU; torch's default otherwise")
     parser.add_argument("--memory", action="store_true", help="on a CPU: measure the peak too, by torch's profiler")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the record")
+    parser.add_argument("--name", default="", help="added to the name of the record: one run does not replace another")
     arguments = parser.parse_args()
     if arguments.clip:
         arguments.mode = "clip"
@@ -257,6 +258,7 @@ def main() -> int:
     device = torch.cuda.get_device_name() if GPU else "cpu"
     slug = re.sub(r"[^a-z0-9]+", "_", device.lower()).strip("_")
     name = f"compare_{slug}" if arguments.mode == "speed" else f"compare_{arguments.mode}_{slug}"
+    name += f"_{arguments.name}" if arguments.name else ""
     tf32 = {"cudnn": torch.backends.cudnn.allow_tf32, "matmul": torch.backends.cuda.matmul.allow_tf32} if GPU else None
     about = {"versions": versions(comfyui), "tf32": tf32, "load_average": _load_average()}
     print(f"{device}, torch {torch.__version__}, {about['versions']}")

@@ -362,6 +362,7 @@ def test_weights_of_impossible_shapes(weights: Weights, tmp_path: Path) -> None:
         load_model(save(weights, tmp_path / "a.pth"))
 
 
+@pytest.mark.slow  # spandrel, which is asked next, takes long to refuse them
 def test_windows_that_would_fill_the_memory(tmp_path: Path) -> None:
     _, weights = reference.with_weights(lambda: reference.dat("light", depth=[1]))
     grid = torch.meshgrid(torch.arange(-127, 128), torch.arange(-127, 128), indexing="ij")
