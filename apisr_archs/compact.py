@@ -61,7 +61,15 @@ def facts(config: CompactConfig) -> Facts:
         halo=Halo(exact=exact, fast=exact // 2),
         feather=16,
         bytes_per_pixel=bytes_per_pixel(1.08 * 4 * most),
-        strips=Strips(1, halo=1, redone=0.1, trunk=body / most, kept=result / most, strip=3 * detail / most),
+        strips=Strips(
+            multiple=1,
+            halo=1,
+            redone=0.1,
+            trunk=body / most,
+            kept=result / most,
+            strip=3 * detail / most,
+            trunk_strip=2.75 * config.features / most,
+        ),
     )
 
 

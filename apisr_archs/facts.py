@@ -22,8 +22,8 @@ class Halo:
 class Strips:
     """How the network runs in row strips: same result, less memory (its argument `rows`).
 
-    The three shares are parts of `Facts.bytes_per_pixel`. The peak is the larger of `trunk` for the whole tile, and of
-    `kept` for the whole tile with `strip` for the strip and its halo.
+    The shares are parts of `Facts.bytes_per_pixel`. The peak is the larger of two: in the trunk, `trunk` for the whole
+    tile and `trunk_strip` for the strip and its halo; in the tail, `kept` and `strip` in the same way.
     """
 
     multiple: int
@@ -35,6 +35,8 @@ class Strips:
     trunk: float
     kept: float
     strip: float
+    trunk_strip: float = 0.0
+    """0 if the trunk runs at once."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from .facts import Facts, Halo, bytes_per_pixel
 
 UNKNOWN_ALIGNMENT = 32
 """Multiple of every window size in use but the rarest (8, 16 and 32)."""
-SPANDREL_TAKES = 1.75
-"""Memory of spandrel's networks, in parts of ours: at most, measured on RRDB, DAT and Compact."""
+SPANDREL_TAKES = {"RRDB": 1.4, "DAT": 1.45}
+"""Memory of spandrel's networks, in parts of ours (benchmarks/memory.py)."""
 UNKNOWN_BYTES_PER_PIXEL = 4608
 """fp32, times the scale: what core ComfyUI's upscale node assumes for every model."""
 
@@ -24,21 +24,22 @@ def facts_of(model: Any) -> Facts:
         return own
     architecture = getattr(getattr(model, "architecture", None), "id", "")
     if architecture == "ESRGAN":
-        return _as_spandrel_has_it(_esrgan(model))
+        return _as_spandrel_has_it(_esrgan(model), SPANDREL_TAKES["RRDB"])
     if architecture == "Compact":
         config = compact.CompactConfig(model.scale, _tag(model, "nf", 64), _tag(model, "nc", 16))
-        return _as_spandrel_has_it(compact.facts(config))
+        # three layers of the body at once; or one, the last convolution's output and the result
+        held = max(3 * config.features, config.features + 2 * config.channels * config.scale**2)
+        return replace(compact.facts(config), bytes_per_pixel=bytes_per_pixel(1.08 * 4 * held), strips=None)
     if architecture == "DAT":
         # spandrel's DAT does not tell its windows; 32 is a multiple of all that were published
         config = dat.DATConfig(depths=(), heads=(), dim=_tag(model, "dim", 180), split=(8, 32), scale=model.scale)
-        return _as_spandrel_has_it(dat.facts(config))
+        return _as_spandrel_has_it(dat.facts(config), SPANDREL_TAKES["DAT"])
     return _unknown(model)
 
 
-def _as_spandrel_has_it(facts: Facts) -> Facts:
+def _as_spandrel_has_it(facts: Facts, takes: float) -> Facts:
     """The same network, but not our code: it does not run in strips, and takes more memory."""
-    bytes_per_pixel = {dtype: int(count * SPANDREL_TAKES) for dtype, count in facts.bytes_per_pixel.items()}
-    return replace(facts, bytes_per_pixel=bytes_per_pixel, strips=None)
+    return replace(facts, bytes_per_pixel={k: int(v * takes) for k, v in facts.bytes_per_pixel.items()}, strips=None)
 
 
 def _esrgan(model: ImageModelDescriptor[Any]) -> Facts:

@@ -72,7 +72,7 @@ def facts(config: RRDBConfig) -> Facts:
         halo=Halo(exact=exact * u, fast=exact // 2 * u),
         feather=16,
         bytes_per_pixel=bytes_per_pixel(147 * config.features / u**2),
-        strips=Strips(multiple=u, halo=tail.HALO * u, redone=u, trunk=0.28, kept=0.055, strip=1.0),
+        strips=Strips(multiple=u, halo=tail.HALO * u, redone=u, trunk=0.206, kept=0.055, strip=1.0, trunk_strip=0.29),
     )
 
 

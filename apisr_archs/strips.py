@@ -33,14 +33,14 @@ def in_strips(
     """
     if out is None and (rows is None or rows >= height):
         return compute(0, height)
+    whole = torch.empty(0) if out is None else out
     for top, bottom in strips(height, rows):
         first, last = max(0, top - halo), min(height, bottom + halo)
         strip = compute(first, last)[:, :, (top - first) * scale : (bottom - first) * scale]
-        if out is None:
-            out = _empty_like_rows(strip, height * scale)
-        out[:, :, top * scale : bottom * scale] = strip
-    assert out is not None
-    return out
+        if top == 0 and out is None:
+            whole = _empty_like_rows(strip, height * scale)
+        whole[:, :, top * scale : bottom * scale] = strip
+    return whole
 
 
 def _empty_like_rows(strip: Tensor, height: int) -> Tensor:

@@ -10,9 +10,7 @@ crosses all pictures and batches with all tiles.
 
 Weights: RRDB 4x, Compact and DAT-light are trained. RRDB 2x is the trained 4x network behind a pixel-unshuffle that
 averages 2x2 pixels, so it looks as far as a trained one. GRL's are random, since no trained ones are at hand, sharpened
-to look far: linear layers x4, position biases x5. "widest" has its norms x3 and all attention at a temperature of 70 as
-well, the widest view that we could make: near 100, the limit, its masks of -100 leak from border to border, so that no
-halo makes tiles exact. GRL's output spans the range as it is.
+to look far (`far_seeing_grl` in tests/reference.py). GRL's output spans the range as it is.
 
 Ends with 1 if, with the preset exact, RRDB, GRL or Compact is off by more than 0.5/255 anywhere, DAT's tiles fall below
 70 dB, or strips of any network are off by more than 1e-5 of the range.
@@ -57,29 +55,11 @@ Weights = dict[str, Tensor]
 Row = dict[str, Any]
 
 
-def _rrdb_2x() -> Weights:
-    weights = trained.trained_state_dict("realesrgan-x4plus-anime")
-    first = weights["conv_first.weight"]  # (64, 3, 3, 3) -> (64, 12, 3, 3): the mean of the 2x2 pixels
-    return {**weights, "conv_first.weight": first.repeat_interleave(4, dim=1) / 4}
-
-
-def _grl(widest: bool) -> Weights:
-    weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()[1]
-    for name, tensor in weights.items():
-        if name.endswith("weight") and tensor.ndim == 2:
-            tensor *= 5 if "cpb_mlp" in name else 4
-        if widest and name.endswith(("norm1.weight", "norm2.weight")):
-            tensor *= 3
-        if widest and name.endswith("logit_scale"):
-            tensor.fill_(math.log(70))
-    return weights
-
-
 NETWORKS: dict[str, Callable[[], Weights]] = {
     "RRDB 4x, trained": lambda: trained.trained_state_dict("realesrgan-x4plus-anime"),
-    "RRDB 2x, from the trained 4x": _rrdb_2x,
-    "GRL 4x, random, sharpened": lambda: _grl(widest=False),
-    "GRL 4x, random, widest": lambda: _grl(widest=True),
+    "RRDB 2x, from the trained 4x": trained.rrdb_2x_state_dict,
+    "GRL 4x, random, sharpened": lambda: reference.far_seeing_grl(widest=False),
+    "GRL 4x, random, widest": lambda: reference.far_seeing_grl(widest=True),
     "Compact 4x, trained": lambda: trained.trained_state_dict("realesr-animevideov3"),
     "DAT-light 4x, trained": lambda: torch.load(trained.dat_light_path(4), weights_only=True)["params"],
 }

@@ -6,9 +6,8 @@ Runs networks with random weights on the CPU under torch's profiler and replays 
 allocated at once in one forward pass, weights and input not counted. `--half` does so in bf16 as well. The peak does
 not depend on how many blocks a network has, so the large ones have fewer here.
 
-Ends with 1 if the engine's claim is less than 0.8 or more than 1.25 times the measurement anywhere. For information:
-what spandrel's networks take, and how much less DAT takes in strips. The figures in each network's `facts` come from
-here.
+Then the same of spandrel's networks, and how much less DAT takes in strips. Ends with 1 if the engine's claim is less
+than 0.8 or more than 1.25 times the measurement anywhere; of spandrel's, more than 1.45 times. The figures in each network's `facts` come from here.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from apisr_pack.engine import bytes_for  # noqa: E402
 from apisr_pack.tests import reference  # noqa: E402
 from spandrel import MAIN_REGISTRY  # noqa: E402
 
-SIZES = ((64, 64), (128, 128), (256, 128))
+SIZES = ((64, 64), (128, 128), (256, 128), (117, 131))
 """Height and width of the images."""
 SLOW = {"RRDB 4x, 23 blocks"}
 """Measured at the first size only, as all networks are in bf16."""
@@ -44,6 +43,9 @@ LOW, HIGH = 0.8, 1.25
 """What the claim may be, in parts of the measurement."""
 SPANDREL = "spandrel "
 """Before the names of its networks."""
+HIGH_FOREIGN = 1.45
+UNKNOWN, HIGH_UNKNOWN = f"{SPANDREL}GRL 4x", 2.0
+"""The engine has no facts for this one but a guess, which stands for all that are unknown to it."""
 
 Weights = dict[str, Tensor]
 SHORT = {"depth": [2, 2], "num_heads": [6, 6]}
@@ -90,7 +92,8 @@ class Measured:
 
     @property
     def is_right(self) -> bool:
-        return LOW <= self.ratio <= HIGH
+        high = HIGH_FOREIGN if self.network.startswith(SPANDREL) else HIGH
+        return LOW <= self.ratio <= (HIGH_UNKNOWN if self.network == UNKNOWN else high)
 
     def __str__(self) -> str:
         pixels = self.height * self.width
@@ -133,12 +136,12 @@ def measure(name: str, network: nn.Module, facts: Facts, dtype: torch.dtype) -> 
             yield Measured(name, short, height, width, rows, peak, bytes_for(height, width, facts, dtype, rows))
 
 
-def table(title: str, measurements: Iterator[Measured], limits: bool = True) -> list[Measured]:
+def table(title: str, measurements: Iterator[Measured]) -> list[Measured]:
     print(f"\n{title}\n{'':32} {'':5} {'size':>9} {'strip':>6} {'measured':>9} {'claimed':>9}  ratio, bytes per pixel")
     rows: list[Measured] = []
     for row in measurements:
         rows.append(row)
-        print(f"{row}{'  <- wrong' if limits and not row.is_right else ''}", flush=True)
+        print(f"{row}{'' if row.is_right else '  <- wrong'}", flush=True)
     return rows
 
 
@@ -179,7 +182,7 @@ def main() -> int:
     names: list[str] = arguments.networks
     own = table("Ours, fp32", ours(names, torch.float32))
     half = table("Ours, bf16", ours(names, torch.bfloat16)) if arguments.half else []
-    theirs = table("spandrel's, for information", references([n for n in names if n not in SLOW]), limits=False)
+    theirs = table("spandrel's, fp32", references([n for n in names if n not in SLOW]))
     print("\nHow many times less memory DAT takes in strips: than at once, and than spandrel's")
     saved = savings(own, theirs)
     for row in saved:
@@ -188,7 +191,7 @@ def main() -> int:
     rows = [m.row() for m in [*own, *half, *theirs]]
     if names == list(NETWORKS):
         print(f"Saved {save('memory_cpu', rows, dat_in_strips=saved)}")
-    return 1 if any(not m.is_right for m in [*own, *half]) else 0
+    return 1 if any(not m.is_right for m in [*own, *half, *theirs]) else 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ UNKNOWN_FREE = 2 * 1024**3
 LEAST_STRIP = 16
 """Input rows of the narrowest strip: below, the halos cost more than smaller tiles do."""
 
-CPU_PIECE = 64 * 2**20
+CPU_PIECE = 48 * 2**20
 """Bytes of a strip with which CPUs are fastest: what is larger than 32 MB the C library gets from the system and gives
 back each time, and then the first touch of each page costs as much as the arithmetic on it."""
 
@@ -51,7 +51,9 @@ def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: 
     if strips is None or strip is None or strip >= height:
         return height * width * per_pixel
     rows = min(height, strip + 2 * strips.halo)
-    return int(max(strips.trunk * height, strips.kept * height + strips.strip * rows) * width * per_pixel)
+    trunk = strips.trunk * height + strips.trunk_strip * rows
+    tail = strips.kept * height + strips.strip * rows
+    return int(max(trunk, tail) * width * per_pixel)
 
 
 def _padded(side: int, facts: Facts) -> int:
@@ -64,10 +66,12 @@ def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torc
     strips = facts.strips
     if strips is None:
         return None
-    per_row = _padded(width, facts) * facts.bytes_of(dtype)
-    rows = (budget / per_row - strips.kept * _padded(height, facts)) / strips.strip - 2 * strips.halo
+    height_of_all, per_row = _padded(height, facts), _padded(width, facts) * facts.bytes_of(dtype)
+    rows = (budget / per_row - strips.kept * height_of_all) / strips.strip
+    if strips.trunk_strip:
+        rows = min(rows, (budget / per_row - strips.trunk * height_of_all) / strips.trunk_strip)
     step = least_strip(strips)
-    rows = min(int(rows), height - 1) // step * step
+    rows = min(int(rows - 2 * strips.halo), height - 1) // step * step
     return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None
 
 
@@ -79,7 +83,7 @@ def piece_for(device: torch.device) -> int | None:
 def swift_strip(piece: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
     """Rows of strips of about `piece` bytes, of one height; None for a tile that is not much more, or has no strips."""
     strips = facts.strips
-    if strips is None or bytes_for(height, width, facts, dtype) <= 2 * piece:
+    if strips is None or bytes_for(height, width, facts, dtype) <= 3 * piece:
         return None
     step = least_strip(strips)
     per_row = _padded(width, facts) * facts.bytes_of(dtype)

@@ -22,12 +22,21 @@ def from_network(batch: Tensor, grey: bool) -> Tensor:
 
 
 def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W, C) -> (h, w, C) by an antialiased bicubic filter, clamped to [0, 1]; in fp32, on the picture's device."""
+    """(H, W, C) -> (h, w, C) by an antialiased bicubic filter, clamped to [0, 1].
+
+    In fp32; on the picture's device, or on the CPU where the device's own filter cannot do it.
+    """
     if picture.shape[:2] == size:
         return picture
-    batch = picture.permute(2, 0, 1).unsqueeze(0).float()  # (1, C, H, W)
+    reduction = max(picture.shape[0] / size[0], picture.shape[1] / size[1])
+    device = picture.device if picture.is_cuda and reduction <= MOST_ON_CUDA else torch.device("cpu")
+    batch = picture.permute(2, 0, 1).unsqueeze(0).to(device, torch.float32)  # (1, C, H, W)
     batch = F.interpolate(batch, size=size, mode="bicubic", antialias=True, align_corners=False)
-    return batch.squeeze(0).permute(1, 2, 0).clamp_(0, 1).to(picture.dtype)
+    return batch.squeeze(0).permute(1, 2, 0).clamp_(0, 1).to(picture)
+
+
+MOST_ON_CUDA = 32
+"""By this factor CUDA's filter certainly reduces a picture; it refuses somewhat above 40."""
 
 
 RESIZE_TAKES = 3

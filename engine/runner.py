@@ -18,9 +18,6 @@ from .tiles import Conditions, Tiler
 
 log = logging.getLogger(__name__)
 
-CUDA_SHRINKS = 32
-"""The antialiased filter of CUDA refuses to reduce a picture to less than about a 47th along an axis."""
-
 
 def upscale(
     model: Any,
@@ -85,9 +82,7 @@ def upscale(
         steps = passes(height, width, facts.scale, size)
         inputs = [(height, width), *steps[:-1]]
         canvas = canvas_bytes(inputs, steps, facts.scale)
-        # only CUDA is known to have the antialiased filter, for moderate reductions
-        shrinks = max(max(h / h1, w / w1) for (h, w), (h1, w1) in zip(inputs, steps, strict=True)) * facts.scale
-        on_device = where.type == "cuda" and canvas <= CANVAS_SHARE * left and shrinks <= CUDA_SHRINKS
+        on_device = where.type == "cuda" and canvas <= CANVAS_SHARE * left  # others resize on the CPU
         if on_device or memory.share_memory(where, output.device):
             left = max(0, left - canvas)
         dtype = getattr(model, "dtype", torch.float32)
@@ -159,7 +154,8 @@ def _room(
     needed = count * height * width * channels * dtype.itemsize
     too_large = NotEnoughMemory(
         f"{count} x {width}x{height} pixels take {needed / 2**30:.1f} GB of memory on {device}"
-        f"{memory.said_free(device)}. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
+        f"{memory.said_free(device)}. Upscale fewer pictures at a time, ask for a smaller size, or close other "
+        "programs."
     )
     free = memory.free_bytes(device)
     if free is not None and needed > free:

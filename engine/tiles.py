@@ -151,9 +151,7 @@ class Tiler:
             self._shrink(height, width, strip, error)
         # only here, past the except block, is the failed attempt's memory free: its traceback held the tensors
         memory.release_cached(self.now.device)
-        log.warning(
-            "Out of memory with %dx%d pixels; going on with %s.", width, height, self.now.plan(height, width)
-        )
+        log.warning("Out of memory with %dx%d pixels; going on with %s.", width, height, self.now.plan(height, width))
         return None
 
     def _in_smaller_tiles(self, source: Tensor, output: Tensor, means: list[Tensor]) -> Tensor:

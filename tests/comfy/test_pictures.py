@@ -149,6 +149,11 @@ def test_twice_through_the_model_when_much_more_is_asked_for(comfy: ComfyServer)
     assert "in two passes" in comfy.log_text
 
 
+def test_a_video_without_frames(comfy: ComfyServer) -> None:
+    prompt = wf.ours(wf.BUNDLED, "") | {"picture": wf.node("TestingNoFrames")}
+    assert wf.saved(comfy, comfy.run(prompt)) == []
+
+
 def test_held_and_partly_changed_frames(comfy: ComfyServer) -> None:
     """48 frames on twos: each drawing is held for two frames, and the next one only moves its mouth, so to speak."""
     drawing = wf.crop(256, 352, top=20, left=20)

@@ -94,7 +94,14 @@ shares = st.floats(0.01, 1)
 def networks(draw: st.DrawFn, scales: tuple[int, ...] = (1, 2, 3, 4)) -> Facts:
     exact = draw(st.integers(0, 12))
     strips = st.builds(
-        Strips, st.sampled_from([1, 2, 8, 16]), st.integers(0, 4), st.floats(0, 4), shares, shares, shares
+        Strips,
+        st.sampled_from([1, 2, 8, 16]),
+        st.integers(0, 4),
+        st.floats(0, 4),
+        shares,
+        shares,
+        shares,
+        st.just(0.0) | shares,
     )
     return Facts(
         scale=draw(st.sampled_from(scales)),

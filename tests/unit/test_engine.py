@@ -9,6 +9,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, UpscaleModel, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.apisr_archs.registry import load_weights
 from apisr_pack.engine import Cancelled, plan, upscale
 from apisr_pack.engine.memory import is_out_of_memory, same_device
 from apisr_pack.tests import reference, trained
@@ -326,6 +327,23 @@ def test_grl_in_tiles_is_within_half_a_step(size: tuple[int, int], tmp_path: Pat
     picture = trained.art("demo.png")[:, 80 : 80 + size[0], 120 : 120 + size[1]]
     whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=96)
     assert whole.std() > 0.1
+    assert (whole - tiled).abs().max() <= 0.5 / 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("widest", [False, True])
+def test_grl_that_looks_far_in_tiles_is_within_half_a_step(widest: bool) -> None:
+    """With a halo of 32 instead of 40, the one that looks farthest is off by more."""
+    picture = trained.crop(trained.art("bg_uni.jpg"), 300, 400, 131, 117)
+    whole, tiled = _whole_and_tiled(load_weights(reference.far_seeing_grl(widest)), picture, tile=105)
+    assert whole.std() > 0.1
+    assert (whole - tiled).abs().max() <= 0.25 / 255
+
+
+@pytest.mark.slow
+def test_rrdb_2x_in_tiles_is_within_half_a_step() -> None:
+    picture = trained.crop(trained.art("bg_uni.jpg"), 300, 400, 311, 97)
+    whole, tiled = _whole_and_tiled(load_weights(trained.rrdb_2x_state_dict()), picture, tile=281)
     assert (whole - tiled).abs().max() <= 0.5 / 255
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from apisr_pack.apisr_archs import windows
 from apisr_pack.apisr_archs.registry import load_weights
 from apisr_pack.tests import reference, trained
 from spandrel import MAIN_REGISTRY
@@ -165,3 +166,12 @@ def test_derived_state_follows_the_weights_and_the_device() -> None:
     assert not set(buffers) & set(network.state_dict()), "derived buffers are not saved"
     network.to("meta")
     assert all(buffer.is_meta for buffer in network.buffers())
+
+
+def test_more_windows_than_attention_takes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions of torch refuse more than 65535 on CUDA."""
+    q, k, v = (torch.rand(2, 3, 5, 2, 4, 8) for _ in range(3))
+    bias = torch.rand(4, 2, 4, 4)
+    at_once = windows.attend(q, k, v, bias, scale=0.5)
+    monkeypatch.setattr(windows, "MOST_WINDOWS", 7)
+    assert torch.allclose(windows.attend(q, k, v, bias, scale=0.5), at_once, atol=1e-6)

@@ -9,7 +9,10 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import bytes_for, memory, upscale
+from apisr_pack.engine import bytes_for, memory, pixels, upscale
+from apisr_pack.engine.frames import Frames
+from apisr_pack.engine.pulse import Pulse
+from apisr_pack.engine.tiles import Conditions, Tiler
 from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,11 +130,119 @@ def test_the_cpu_itself_has_no_fallback() -> None:
 def test_no_room_for_the_result() -> None:
     """2 ** 50 bytes are more than any machine gives; the error says so before anything is computed."""
     model = Model()
-    with pytest.raises(NotEnoughMemory, match=r"1 x \d+x\d+ pixels take \d+\.\d GB .* \d+\.\d GB seem to be free.* or "):
+    with pytest.raises(NotEnoughMemory, match=r"1 x \d+x\d+ pixels take [\d.]+ GB .* [\d.]+ GB seem to be free.* or "):
         upscale(model, torch.rand(1, 8, 8, 3), size=(2**24, 2**24))
 
 
+def test_a_whole_picture_goes_on_in_its_own_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one of the same size would be most of the memory, just when there is little."""
+
+    class FailsOnce(Model):
+        failed = False
+
+        def __call__(self, image: Tensor, **how: Any) -> Tensor:
+            if not self.failed:
+                self.failed = True
+                raise MemoryError
+            return super().__call__(image, **how)
+
+    def second(*_: Any) -> Tensor:
+        raise AssertionError("room for a second picture")
+
+    monkeypatch.setattr(Tiler, "_in_smaller_tiles", second)
+    images = torch.rand(1, 200, 180, 3)
+    assert torch.equal(upscale(FailsOnce(), images), enlarged(images, 2))
+
+
+@pytest.mark.parametrize("step", ["to_network", "from_network"])
+@pytest.mark.parametrize("fails", [{0}, {1}, {0, 2}])
+def test_out_of_memory_on_the_way_to_and_from_the_network(
+    step: str, fails: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, original = [], getattr(pixels, step)
+
+    def scarce(*arguments: Any, **keywords: Any) -> Tensor:
+        calls.append(1)
+        if len(calls) - 1 in fails:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(pixels, step, scarce)
+    images = torch.rand(2, 200, 180, 3)
+    assert torch.equal(upscale(Model(), images, tile=150), enlarged(images, 2))
+    assert len(calls) > max(fails)
+
+
+def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
+    """No device of that type is here, which may stand for one without memory."""
+    images, told = torch.rand(2, 40, 30, 3), []
+    now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
+    output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
+    absent = torch.device("cuda" if not torch.cuda.is_available() else "xpu")
+    with Tiler(Model(), now, lambda _: True, False, told.append, pulse.check) as tiler:
+        frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
+        for picture, result in zip(images, output, strict=True):
+            frames.upscale(picture, result, None)
+    for picture, result in zip(images, output, strict=True):
+        assert torch.equal(result, pixels.resize(enlarged(picture[None], 2)[0], (50, 40)))
+
+
 # Estimates
+
+shares = st.floats(0.01, 1)
+row_strips = st.builds(
+    Strips,
+    st.sampled_from([1, 2, 16, 32]),
+    st.integers(0, 8),
+    st.just(1.0),
+    shares,
+    shares,
+    shares,
+    st.just(0.0) | shares,
+)
+
+
+def test_the_peak_of_a_device_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it held before is not counted."""
+    counters = {"memory_allocated": 700, "max_memory_allocated": 1900}
+    for name, value in counters.items():
+        monkeypatch.setattr(torch.xpu, name, lambda _, value=value: value)
+    monkeypatch.setattr(torch.xpu, "reset_peak_memory_stats", lambda _: None)
+    with memory.measured(torch.device("xpu")) as peak:
+        pass
+    assert peak is not None
+    assert peak.bytes == 1200
+
+
+def test_estimates_are_for_whole_windows() -> None:
+    facts = replace(FACTS, alignment=16)
+    assert bytes_for(17, 1, facts, torch.float32) == bytes_for(32, 16, facts, torch.float32) == 32 * 16 * 1000
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [("cpu", "cpu", True), ("mps", "cpu", True), ("cuda:0", "cpu", False), ("cuda", "cuda:1", True)],
+)
+def test_which_devices_share_their_memory(one: str, other: str, shared: bool) -> None:
+    assert memory.share_memory(torch.device(one), torch.device(other)) == shared
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 3000),
+    row_strips,
+)
+@settings(deadline=None)
+def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
+    """Of one height, about a piece each, and only for what is much more than that."""
+    facts, piece = replace(FACTS, strips=strips), 10_000_000
+    rows, step = memory.swift_strip(piece, height, width, facts, torch.float32), memory.least_strip(strips)
+    if rows is None:
+        assert height * width * 1000 <= 3 * piece or height <= step or width * 1000 * strips.strip * height <= piece
+        return
+    assert 0 < rows < height
+    assert rows % step == 0
+    assert rows == step or (rows - step + 2 * strips.halo) * width * 1000 * strips.strip <= piece
 
 
 def test_the_cpu_does_not_count() -> None:
@@ -142,13 +253,10 @@ def test_the_cpu_does_not_count() -> None:
     assert model.facts is FACTS, "nothing was learned"
 
 
-shares = st.floats(0.01, 1)
-
-
 @given(
     st.integers(1, 2000),
     st.integers(1, 2000),
-    st.builds(Strips, st.sampled_from([1, 2, 16, 32]), st.integers(0, 8), st.just(1.0), shares, shares, shares),
+    row_strips,
     st.floats(0.01, 1.2),
     st.sampled_from([torch.float32, torch.float16]),
 )

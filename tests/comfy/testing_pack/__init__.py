@@ -1,4 +1,4 @@
-"""A pack for the tests' ComfyUI: makes memory scarce for an upscale model, so that running out of it can be seen."""
+"""A pack for the tests' ComfyUI: a model for which memory is scarce, a video without frames."""
 
 from __future__ import annotations
 
@@ -39,9 +39,21 @@ class TestingScarceMemory(io.ComfyNode):
         return io.NodeOutput(Scarce(upscale_model, limit))
 
 
+class TestingNoFrames(io.ComfyNode):
+    """What core's Get Video Components makes of a video without frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(node_id="TestingNoFrames", inputs=[], outputs=[io.Image.Output()])
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(torch.zeros(0, 0, 0, 3))
+
+
 class TestingExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestingScarceMemory]
+        return [TestingScarceMemory, TestingNoFrames]
 
 
 async def comfy_entrypoint() -> TestingExtension:
