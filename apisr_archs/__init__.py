@@ -23,7 +23,7 @@ from .errors import (
 from .facts import Facts, Halo, Strips
 from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
-from .model import UpscaleModel, in_fp32
+from .model import UpscaleModel, in_fp32, is_finite
 from .statistics import Statistics
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "UpscaleModel",
     "facts_of",
     "in_fp32",
+    "is_finite",
     "is_misread_grl",
     "load_model",
     "set_precision",

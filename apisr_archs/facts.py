@@ -59,6 +59,8 @@ class Facts:
     """False if the network must see the whole image at once."""
     strips: Strips | None = None
     """None if the network cannot run in strips."""
+    padding: int = 1
+    """The network pads its whole input to a multiple of this, in input pixels."""
 
     def corrected(self, dtype: torch.dtype, factor: float) -> "Facts":
         """The same with another memory figure for a dtype: `factor` times the one so far."""

@@ -75,6 +75,7 @@ def facts(config: GRLConfig) -> Facts:
         feather=16,
         bytes_per_pixel=bytes_per_pixel(9900),
         strips=Strips(multiple=1, halo=tail.HALO, redone=2, trunk=0.33, kept=0.105, strip=0.95),
+        padding=WINDOW[0],
     )
 
 

@@ -73,6 +73,7 @@ def facts(config: RRDBConfig) -> Facts:
         feather=16,
         bytes_per_pixel=bytes_per_pixel(147 * config.features / u**2),
         strips=Strips(multiple=u, halo=tail.HALO * u, redone=u, trunk=0.206, kept=0.055, strip=1.0, trunk_strip=0.29),
+        padding=u,
     )
 
 

@@ -19,7 +19,8 @@ def main() -> None:
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     import_module("nodes")
-    seconds["ComfyUI's module nodes"] = time.perf_counter() - started
+    import_module("server")
+    seconds["ComfyUI's modules nodes and server"] = time.perf_counter() - started
 
     started = time.perf_counter()
     import_module("spandrel")

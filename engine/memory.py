@@ -57,8 +57,8 @@ def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: 
 
 
 def _padded(side: int, facts: Facts) -> int:
-    """As the network pads it: to whole windows."""
-    return -(-side // facts.alignment) * facts.alignment
+    """As the network pads it."""
+    return -(-side // facts.padding) * facts.padding
 
 
 def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32
+from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite
 from . import gather, memory, pixels
 from .plan import MEANS_ROUNDS, Plan, plan
 from .stitch import Stitcher
@@ -230,24 +230,24 @@ class Tiler:
         expected = source.shape[0] * self.now.facts.scale, source.shape[1] * self.now.facts.scale
         if result.shape[-2:] != expected:
             raise ValueError(f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected}.")
-        return pixels.from_network(result, grey=source.shape[-1] == 1).clamp(0, 1)
+        return pixels.from_network(result, grey=source.shape[-1] == 1)
 
     def _finite(self, batch: Tensor, how: dict[str, Any]) -> Tensor:
-        """The network's output; if half precision was too small for it, once more in fp32.
+        """The network's output in [0, 1]; if half precision was too small for it, once more in fp32.
 
         Our own models see to that themselves. Others clamp infinity away, but NaN is left to be seen.
         """
         if isinstance(self.model, UpscaleModel):
             return self.model(batch, tell=self._tell_once, **how)
         result = self.model(batch, **how)
-        if result.isfinite().all():
-            return result
+        if is_finite(result):
+            return result.clamp(0, 1)
         if batch.dtype == torch.float32 or not isinstance(self._network, nn.Module):
             self._tell_once("The model gave NaN or infinity; its weights, or the picture, may be damaged.")
-            return result
+            return result.clamp(0, 1)
         self._tell_once(f"The model gave NaN in {batch.dtype}; such tiles are computed again in fp32.")
         with in_fp32(self._network):
-            return self.model(batch.float(), **how)
+            return self.model(batch.float(), **how).clamp(0, 1)
 
     def _tell_once(self, text: str) -> None:
         if text not in self.told:

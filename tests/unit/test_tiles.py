@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32
+from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import bytes_for, memory, pixels, upscale
 from apisr_pack.engine.frames import Frames
@@ -214,8 +214,8 @@ def test_the_peak_of_a_device_that_counts(monkeypatch: pytest.MonkeyPatch) -> No
     assert peak.bytes == 1200
 
 
-def test_estimates_are_for_whole_windows() -> None:
-    facts = replace(FACTS, alignment=16)
+def test_estimates_are_for_the_picture_as_the_network_pads_it() -> None:
+    facts = replace(FACTS, padding=16)
     assert bytes_for(17, 1, facts, torch.float32) == bytes_for(32, 16, facts, torch.float32) == 32 * 16 * 1000
 
 
@@ -283,3 +283,12 @@ def test_strips_stay_within_the_budget_and_are_the_highest(
 def test_without_strips() -> None:
     assert memory.strip_within(10**9, 100, 100, FACTS, torch.float32) is None
     assert bytes_for(100, 50, FACTS, torch.float16, strip=16) == 100 * 50 * 500
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_one_number_that_is_not_finite_is_seen(dtype: torch.dtype, bad: float) -> None:
+    result = torch.rand(1, 3, 20, 30).to(dtype)
+    assert is_finite(result)
+    result[0, 1, 7, 9] = bad
+    assert not is_finite(result)
