@@ -36,7 +36,7 @@ class Strips:
     kept: float
     strip: float
     trunk_strip: float = 0.0
-    """0 if the trunk runs at once."""
+    """0 if the trunk runs at once, or has its peak while the tail runs."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ allocated at once in one forward pass, weights and input not counted. `--half` d
 not depend on how many blocks a network has, so the large ones have fewer here.
 
 Then the same of spandrel's networks, and how much less DAT takes in strips. Ends with 1 if the engine's claim is less
-than 0.8 or more than 1.25 times the measurement anywhere; of spandrel's, more than 1.45 times. The figures in each
-network's `facts` come from here.
+than 0.8 or more than 1.25 times the measurement anywhere; of spandrel's, more than 1.45 times, or 2 times
+where the engine has but a guess. The figures in each network's `facts` come from here.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def swift_strip(piece: int, height: int, width: int, facts: Facts, dtype: torch.
         return None
     step = least_strip(strips)
     per_row = _padded(width, facts) * facts.bytes_of(dtype)
-    rows = max(step, int(piece / (per_row * strips.strip)) - 2 * strips.halo)
+    rows = max(step, int(piece / (per_row * max(strips.strip, strips.trunk_strip))) - 2 * strips.halo)
     count = -(-height // rows)
     rows = -(-height // (count * step)) * step
     return rows if rows < height else None

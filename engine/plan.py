@@ -101,7 +101,8 @@ def plan(
 ) -> Plan:
     """The cheapest way to compute an image: the one that computes the fewest pixels.
 
-    That is the whole image at once; if memory is short, in strips; and only then tiles, which have halos.
+    That is the whole image at once, or in strips where those are faster; if memory is short, in strips; and only then
+    tiles, which have halos.
 
     Args:
         height, width: of the image, in pixels, at least 1.
@@ -199,19 +200,32 @@ def _cheapest(
         for column in columns:  # from the fewest tiles, which read the fewest pixels, to the most
             if row.read * column.read >= least:
                 break
-            size = row.length, column.length
-            strip = swift_strip(piece, *size, facts, dtype) if piece else None
-            if budget is not None and bytes_for(*size, facts, dtype, strip) > budget:
-                strip = strip_within(budget, *size, facts, dtype)
-                if strip is None:
-                    continue
-            redone = facts.strips.redone / strip if facts.strips and strip else 0
+            found = _strip(row.length, column.length, facts, dtype, budget, piece)
+            if found is None:
+                continue
+            strip, redone = found
             cost = row.read * column.read * (1 + redone)
             if facts.global_statistics and len(row.starts) * len(column.starts) > 1:
                 cost *= MEANS_ROUNDS + 1
             if cost < least:
                 best, least = (row, column, strip), cost
     return best
+
+
+def _strip(
+    height: int, width: int, facts: Facts, dtype: torch.dtype, budget: int | None, piece: int | None
+) -> tuple[int | None, float] | None:
+    """The strips of a tile, None for all at once, and the part of its pixels that they compute again for their halos.
+
+    That part counts where memory is short. Strips for the sake of speed cost nothing; they are no reason for tiles.
+    None if the tile does not fit into the budget at all.
+    """
+    swift = swift_strip(piece, height, width, facts, dtype) if piece else None
+    for strip in (swift, None):
+        if budget is None or bytes_for(height, width, facts, dtype, strip) <= budget:
+            return strip, 0.0
+    narrow = strip_within(budget, height, width, facts, dtype) if budget is not None else None
+    return (narrow, facts.strips.redone / narrow) if facts.strips and narrow else None
 
 
 def _smallest(rows: list[_Axis], columns: list[_Axis], facts: Facts, dtype: torch.dtype) -> _Choice:

@@ -21,7 +21,7 @@ class Pulse:
     def __init__(self, on_tile: Progress | None, is_cancelled: Callable[[], bool] | None) -> None:
         self.on_tile = on_tile
         self.is_cancelled = is_cancelled
-        self.layers, self.layers_done = 1, 0
+        self.layers, self.layers_done = 1, set[int]()
         self.tiles, self.tiles_done = 1, 0
         self.frames, self.frames_done = 1, 0
 
@@ -31,7 +31,7 @@ class Pulse:
         modules = network.modules() if isinstance(network, nn.Module) else ()
         leaves = [module for module in modules if next(module.children(), None) is None]
         self.layers = max(1, len(leaves))
-        handles = [leaf.register_forward_hook(partial(self._layer, index)) for index, leaf in enumerate(leaves, 1)]
+        handles = [leaf.register_forward_hook(partial(self._layer, index)) for index, leaf in enumerate(leaves)]
         try:
             yield
         finally:
@@ -40,16 +40,18 @@ class Pulse:
 
     def frame(self, done: int, frames: int) -> None:
         """A frame begins, or the last one has ended."""
-        self.frames, self.frames_done, self.tiles_done, self.layers_done = frames, done, 0, 0
+        self.frames, self.frames_done, self.tiles_done = frames, done, 0
+        self.layers_done.clear()
         self._beat()
 
     def tile(self, done: int, tiles: int) -> None:
         """A tile of the frame begins."""
-        self.tiles, self.tiles_done, self.layers_done = tiles, done, 0
+        self.tiles, self.tiles_done = tiles, done
+        self.layers_done.clear()
         self._beat()
 
     def _layer(self, index: int, *_: object) -> None:
-        self.layers_done = max(self.layers_done, index)  # in strips, layers run more than once
+        self.layers_done.add(index)  # in strips, layers run more than once
         self._beat()
 
     def check(self) -> None:
@@ -60,6 +62,6 @@ class Pulse:
     def _beat(self) -> None:
         self.check()
         if self.on_tile:
-            part = self.layers_done / self.layers
+            part = len(self.layers_done) / self.layers
             done = self.frames_done * self.tiles + self.tiles_done + part
             self.on_tile(done, self.frames * self.tiles)

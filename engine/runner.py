@@ -187,7 +187,8 @@ def _numbers_when_out_of_memory(
 def _left_beside(output: Tensor, device: torch.device) -> int:
     """Bytes left for the network. The output's own are allocated, but not touched yet: they still count as free."""
     free = memory.usable_bytes(device)
-    return max(0, free - output.nbytes) if memory.share_memory(output.device, device) else free
+    is_counted = output.device.type == device.type == "cpu" and memory.free_bytes(device) is not None
+    return max(0, free - output.nbytes) if is_counted else free
 
 
 @contextmanager

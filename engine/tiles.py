@@ -130,6 +130,7 @@ class Tiler:
                     raise
                 self._shrink(*current.tile, current.strip, error)
             memory.release_cached(self.now.device)
+            on_tile = None  # the second time it would go back to the beginning
 
     def _only_means(self, picture: Tensor, current: Plan, y: int, x: int, statistics: Statistics) -> None:
         self._run(current.read(picture, y, x), current.strip, statistics)
@@ -157,15 +158,9 @@ class Tiler:
     def _in_smaller_tiles(self, source: Tensor, output: Tensor, means: list[Tensor]) -> Tensor:
         """The same of a tile that does not fit."""
         scale = self.now.facts.scale
-        shape = source.shape[0] * scale, source.shape[1] * scale, output.shape[-1]
-        try:
-            tile = output.new_empty(shape)
-        except Exception as error:
-            if output.device.type == "cpu" or not self.is_out_of_memory(error):
-                raise
-            tile = output.new_empty(shape, device="cpu")
+        tile = output.new_empty((source.shape[0] * scale, source.shape[1] * scale, output.shape[-1]))
         self.upscale(source, tile, means=means or None)
-        return tile.to(output)
+        return tile
 
     def _shrink(self, height: int, width: int, strip: int | None, error: BaseException) -> None:
         """Half the budget, or else tiles as small as they can be at all, or else the CPU, or else the end."""

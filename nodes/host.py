@@ -74,7 +74,7 @@ def loaded(
     is_shared = memory.share_memory(device, model_management.intermediate_device())
     beside = beside if is_shared else 0
     plans = [partial(plan, piece=memory.piece_for(device)) for plan in plans]
-    usable = int((_free(model, device) - beside) * memory.SHARE)
+    usable = int((_free(model, device) - beside - (canvas if is_shared else 0)) * memory.SHARE)
     wanted = max(plan(budget=max(usable, _comfortable(plan))).bytes for plan in plans)
     if is_shared or (device.type == "cuda" and canvas <= engine.CANVAS_SHARE * (wanted + canvas)):
         wanted += canvas

@@ -133,10 +133,12 @@ class APISRUpscale(io.ComfyNode):
         if is_misread_grl(upscale_model):
             log.warning('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
         count, height, width, channels = image.shape
-        if not image.numel():  # what core nodes make of a video without frames: 0 x 0x0
+        if not height or not width:  # what core nodes make of a video without frames
             return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
         facts = facts_of(upscale_model)
         size = engine.target_size(height, width, facts.scale, resize_to, amount, multiple_of)
+        if not count:
+            return io.NodeOutput(engine.upscale(upscale_model, image, size=size, **host.output_options()))
         steps = engine.passes(height, width, facts.scale, size)
         inputs = [(height, width), *steps[:-1]]  # of the network, pass by pass
         dtype = getattr(upscale_model, "dtype", torch.float32)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import ceil
+from math import ceil, prod
 
 import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import Plan, Segment, bytes_for, plan
+from apisr_pack.engine.memory import swift_strip
 from apisr_pack.engine.plan import MIN_KEPT, MIN_KEPT_BY_HAND
 from apisr_pack.engine.stitch import Stitcher, ramp
 from hypothesis import given, settings
@@ -22,7 +23,14 @@ limits = st.one_of(st.none(), st.integers(1, 1200))
 def strips() -> st.SearchStrategy[Strips]:
     shares = st.floats(0, 1)
     return st.builds(
-        Strips, st.sampled_from([1, 2, 16, 32]), st.integers(0, 8), st.floats(0, 4), shares, shares, st.floats(0.01, 1)
+        Strips,
+        st.sampled_from([1, 2, 16, 32]),
+        st.integers(0, 8),
+        st.floats(0, 4),
+        shares,
+        shares,
+        st.floats(0.01, 1),
+        st.just(0.0) | st.floats(0.01, 2),
     )
 
 
@@ -101,6 +109,20 @@ def test_within_budget_or_the_smallest(h: int, w: int, network: Facts, budget: i
     # a tile keeps MIN_KEPT pixels of its own: at most that and the alignment above the halo
     longest = 2 * margin(network) + max(network.alignment, MIN_KEPT) + network.alignment
     assert all(smallest.tile[i] <= min((h, w)[i], 2 * longest) for i in range(2))
+
+
+@given(sides, sides, facts(), st.none() | st.integers(1, 2_000_000_000), limits, st.integers(1, 50_000_000))
+@settings(deadline=None)
+def test_strips_for_speed_are_no_reason_for_tiles(
+    h: int, w: int, network: Facts, budget: int | None, overlap: int | None, piece: int
+) -> None:
+    tiles = plan(h, w, network, budget=budget, overlap=overlap, piece=piece)
+    plain = plan(h, w, network, budget=budget, overlap=overlap)
+    assert len(tiles) * prod(tiles.tile) <= len(plain) * prod(plain.tile)
+    if budget is None or bytes_for(h, w, network, torch.float32) <= budget:
+        assert len(tiles) == 1
+        assert tiles.strip == swift_strip(piece, h, w, network, torch.float32) or (budget and tiles.strip is None)
+    assert budget is None or tiles.bytes <= max(budget, plan(h, w, network, budget=1, overlap=overlap).bytes)
 
 
 @given(sides, sides, facts(), st.integers(1, 1000))

@@ -234,15 +234,18 @@ def test_which_devices_share_their_memory(one: str, other: str, shared: bool) ->
 )
 @settings(deadline=None)
 def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
-    """Of one height, about a piece each, and only for what is much more than that."""
+    """As few as a piece allows, of about one height, and only for what is much more than a piece."""
     facts, piece = replace(FACTS, strips=strips), 10_000_000
     rows, step = memory.swift_strip(piece, height, width, facts, torch.float32), memory.least_strip(strips)
+    row = width * 1000 * max(strips.strip, strips.trunk_strip)
+    most = max(step, int(piece / row) - 2 * strips.halo)
     if rows is None:
-        assert height * width * 1000 <= 3 * piece or height <= step or width * 1000 * strips.strip * height <= piece
+        assert height * width * 1000 <= 3 * piece or height <= most
         return
     assert 0 < rows < height
     assert rows % step == 0
-    assert rows == step or (rows - step + 2 * strips.halo) * width * 1000 * strips.strip <= piece
+    assert rows < most + step
+    assert -(-height // rows) <= -(-height // most)
 
 
 def test_the_cpu_does_not_count() -> None:
