@@ -22,8 +22,9 @@ from .tail import enlarge_4x, lrelu
 
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
-BODY_ROWS = 4
-"""Strips of the body are so many times as high as those of the tail, whose rows take ten times the memory."""
+BODY_ROWS, BODY_PIXELS = 4, 43_000
+"""Strips of the body are up to so many times as high as those of the tail, whose rows take ten times the memory; up to
+so many pixels, whose features fill the 32 MB that the C library keeps for the next time."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,9 @@ class RRDBNet(nn.Module):
             return self.body(x)
         b, _, height, width = x.shape
         room = x.new_empty(b, height, width, self.seen).permute(0, 3, 1, 2)  # (B, F + 4 * G, H, W), channels last
+        rows *= max(1, min(BODY_ROWS, BODY_PIXELS // (rows * width)))
         for block in self.body:
-            x = block(x, BODY_ROWS * rows, room)
+            x = block(x, rows, room)
         return x
 
 
