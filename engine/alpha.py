@@ -19,8 +19,10 @@ def extended_colours(picture: Tensor) -> Tensor:
     What lies there is anything, mostly black, and a network would draw it into the edge as a dark rim.
     """
     seen = (picture[..., 3:] > 0).permute(2, 0, 1).unsqueeze(0)  # (1, 1, H, W)
-    if seen.all() or not seen.any():
+    if seen.all():
         return picture[..., :3]
+    if not seen.any():  # nothing to extend; but what lies there may be NaN
+        return picture[..., :3].nan_to_num(nan=0.0, posinf=1.0, neginf=0.0)
     colours = picture[..., :3].permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
     return _filled(colours, seen).squeeze(0).permute(1, 2, 0).to(picture.dtype)
 

@@ -115,12 +115,15 @@ def plan(
         piece: bytes of a strip that are computed fastest; None if strips are no faster than the whole at once.
 
     Raises:
-        ValueError: the image has no pixels, or there is no such preset.
+        ValueError: the image has no pixels, `tile` is below 1 or `overlap` below 0, or there is no such preset.
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image is {width}x{height}; expected at least 1x1.")
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; expected one of: {', '.join(PRESETS)}.")
+    for name, value, least in (("tile", tile, 1), ("overlap", overlap, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}; expected at least {least}, or None.")
     half_a_blend = -(-facts.feather // (2 * facts.scale))  # a tile shows that far beyond the seam
     halo = getattr(facts.halo, preset) + half_a_blend if overlap is None else -(-overlap // 2)
     kept = max(facts.alignment, MIN_KEPT if tile is None else MIN_KEPT_BY_HAND)

@@ -67,7 +67,7 @@ def upscale(
         Cancelled: `is_cancelled` returned True.
         NotEnoughMemory: not even the smallest tile fits, or the output does not.
     """
-    _check(model, images, size, preset, alpha_by)
+    _check(model, images, size, preset, alpha_by, output_dtype)
     facts = facts_of(model)
     count, height, width, channels = images.shape
     size = size or (height * facts.scale, width * facts.scale)
@@ -117,7 +117,9 @@ def _what_is_planned(images: Tensor, steps: list[tuple[int, int]], now: Conditio
     return f"{count} x {width}x{height} to {steps[-1][1]}x{steps[-1][0]}{twice}: {plans}"
 
 
-def _check(model: Any, images: Tensor, size: tuple[int, int] | None, preset: str, alpha_by: str) -> None:
+def _check(
+    model: Any, images: Tensor, size: tuple[int, int] | None, preset: str, alpha_by: str, output_dtype: torch.dtype
+) -> None:
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or (len(images) and 0 in images.shape):
         raise ValueError(
             f"images has the shape {tuple(images.shape)}; expected (batch, height, width, channels) with 1 channel "
@@ -125,8 +127,9 @@ def _check(model: Any, images: Tensor, size: tuple[int, int] | None, preset: str
         )
     if size is not None and min(size) < 1:
         raise ValueError(f"size is {size}; expected a height and a width of at least 1.")
-    if not images.is_floating_point():
-        raise ValueError(f"images is {images.dtype}; expected floats between 0 and 1.")
+    for name, dtype in (("images", images.dtype), ("output_dtype", output_dtype)):
+        if not dtype.is_floating_point:
+            raise ValueError(f"{name} is {dtype}; expected floats, which are between 0 and 1.")
     for name, value, options in (("preset", preset, PRESETS), ("alpha_by", alpha_by, alpha.ALPHA_MODES)):
         if value not in options:
             raise ValueError(f"{name} is {value!r}; expected one of: {', '.join(options)}.")

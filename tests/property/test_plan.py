@@ -195,6 +195,10 @@ def test_sizes_below_one() -> None:
     network = Facts(1, 1, Halo(1, 1), 1, bytes_per_pixel(1))
     with pytest.raises(ValueError, match="0x5"):
         plan(5, 0, network)
+    with pytest.raises(ValueError, match="tile is 0; expected at least 1"):
+        plan(5, 5, network, tile=0)
+    with pytest.raises(ValueError, match="overlap is -8; expected at least 0"):
+        plan(5, 5, network, overlap=-8)
 
 
 def test_networks_that_must_see_everything() -> None:

@@ -11,6 +11,7 @@ from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import ALPHA_MODES, upscale
 from apisr_pack.engine.alpha import extended_colours, is_constant
 from apisr_pack.tests import trained
+from apisr_pack.tests.nearest import NearestModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -211,3 +212,13 @@ def test_the_model_makes_sharper_edges_than_the_filter(bundled: UpscaleModel, ed
         assert abs(alpha.mean() - picture[..., 3].mean()) < 0.01, "no larger and no smaller"
         soft[alpha_by] = float(((alpha > 0.05) & (alpha < 0.95)).float().mean())
     assert soft["model"] < 0.6 * soft["filter"]
+
+
+@pytest.mark.parametrize("alpha_by", ALPHA_MODES)
+@pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), -1e30])
+def test_a_picture_of_which_nothing_is_seen(rubbish: float, alpha_by: str) -> None:
+    picture = torch.zeros(1, 20, 20, 4)
+    picture[..., :3] = rubbish
+    result = upscale(NearestModel(), picture, alpha_by=alpha_by)
+    assert result.isfinite().all()
+    assert not result[..., 3].any()

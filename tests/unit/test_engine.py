@@ -361,3 +361,8 @@ def test_the_descriptor_s_own_call_agrees_with_the_engine() -> None:
     picture = trained.art("demo.png")[:, :33, :47]
     expected = model(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     assert (upscale(model, picture) - expected).abs().max() <= 1e-5  # another memory format, another summation order
+
+
+def test_a_result_of_whole_numbers_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"output_dtype is torch.uint8; expected floats"):
+        upscale(NearestModel(), torch.rand(1, 8, 8, 3), output_dtype=torch.uint8)
