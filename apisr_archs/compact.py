@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .facts import Facts, Halo, Strips, bytes_per_pixel
 from .layout import channels_last
-from .strips import in_strips
+from .strips import convolved_rows, in_strips
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,7 @@ class Compact(nn.Module):
             return self.body[:-1](x)
         rooms: list[Tensor | None] = [None, None]  # from one into the other, layer by layer
         for index in range(0, len(self.body) - 1, 2):
-            layer = partial(_layer, self.body[index], self.body[index + 1], x)
+            layer = partial(convolved_rows, self.body[index], self.body[index + 1], x)
             x = in_strips(layer, x.shape[2], rows, halo=1, out=rooms[0])
             rooms = [rooms[1], x]
         return x
-
-
-def _layer(conv: nn.Module, activation: nn.Module, x: Tensor, top: int, bottom: int) -> Tensor:
-    return activation(conv(channels_last(x[:, :, top:bottom])))

@@ -17,7 +17,7 @@ from . import tail
 from .facts import Facts, Halo, Strips, bytes_per_pixel
 from .layout import channels_last
 from .padding import pad_to_multiple
-from .strips import in_strips
+from .strips import convolved_rows, in_strips
 from .tail import enlarge_4x, lrelu
 
 RESIDUAL_SCALE = 0.2
@@ -102,7 +102,7 @@ class DenseBlock(nn.Module):
         room[:, :seen] = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             grown = room[:, seen : seen + conv.out_channels]
-            in_strips(partial(_grow, conv, room[:, :seen]), height, rows, halo=1, out=grown)
+            in_strips(partial(convolved_rows, conv, lrelu, room[:, :seen]), height, rows, halo=1, out=grown)
             seen += conv.out_channels
 
         def close(top: int, bottom: int) -> Tensor:
@@ -110,10 +110,6 @@ class DenseBlock(nn.Module):
             return torch.add(x[:, :, top:bottom], detail, alpha=RESIDUAL_SCALE)
 
         return in_strips(close, height, rows, halo=1)
-
-
-def _grow(conv: nn.Module, seen: Tensor, top: int, bottom: int) -> Tensor:
-    return lrelu(conv(channels_last(seen[:, :, top:bottom])))
 
 
 class ResidualDenseBlocks(nn.Module):

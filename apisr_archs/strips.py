@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .layout import channels_last
 
 
 def strips(height: int, rows: int | None) -> Iterator[tuple[int, int]]:
@@ -41,6 +43,11 @@ def in_strips(
             whole = _empty_like_rows(strip, height * scale)
         whole[:, :, top * scale : bottom * scale] = strip
     return whole
+
+
+def convolved_rows(conv: nn.Module, activation: Callable[[Tensor], Tensor], x: Tensor, top: int, bottom: int) -> Tensor:
+    """A convolution and an activation on some rows of (B, C, H, W): (B, F, bottom - top, W)."""
+    return activation(conv(channels_last(x[:, :, top:bottom])))
 
 
 def _empty_like_rows(strip: Tensor, height: int) -> Tensor:

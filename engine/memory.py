@@ -61,12 +61,17 @@ def _padded(side: int, facts: Facts) -> int:
     return -(-side // facts.padding) * facts.padding
 
 
+def _row_bytes(width: int, facts: Facts, dtype: torch.dtype) -> int:
+    """Of a row of a tile that is computed at once."""
+    return _padded(width, facts) * facts.bytes_of(dtype)
+
+
 def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
     """Rows of the highest strips with which a tile stays within `budget` bytes; None if there are none."""
     strips = facts.strips
     if strips is None:
         return None
-    height_of_all, per_row = _padded(height, facts), _padded(width, facts) * facts.bytes_of(dtype)
+    height_of_all, per_row = _padded(height, facts), _row_bytes(width, facts, dtype)
     rows = (budget / per_row - strips.kept * height_of_all) / strips.strip
     if strips.trunk_strip:
         rows = min(rows, (budget / per_row - strips.trunk * height_of_all) / strips.trunk_strip)
@@ -86,8 +91,8 @@ def swift_strip(piece: int, height: int, width: int, facts: Facts, dtype: torch.
     if strips is None or bytes_for(height, width, facts, dtype) <= 3 * piece:
         return None
     step = least_strip(strips)
-    per_row = _padded(width, facts) * facts.bytes_of(dtype)
-    rows = max(step, int(piece / (per_row * max(strips.strip, strips.trunk_strip))) - 2 * strips.halo)
+    per_row = _row_bytes(width, facts, dtype) * max(strips.strip, strips.trunk_strip)
+    rows = max(step, int(piece / per_row) - 2 * strips.halo)
     count = -(-height // rows)
     rows = -(-height // (count * step)) * step
     return rows if rows < height else None

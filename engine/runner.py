@@ -89,7 +89,7 @@ def upscale(
         now = Conditions(facts, where, dtype, left, tile, overlap, preset)
         pulse = Pulse(on_tile, is_cancelled)
         tell = tell or log.info
-        tell(_what_is_planned(images, steps, now))
+        tell(_what_is_planned(images, inputs, steps, now))
         with Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check) as tiler:
             frames = Frames(tiler, pulse, steps, alpha_by, images.shape, where if on_device else output.device)
             with _numbers_when_out_of_memory(is_out_of_memory, where):
@@ -110,10 +110,12 @@ def _upscale_all(images: Tensor, output: Tensor, frames: Frames, reuse_frames: b
         frames.close()
 
 
-def _what_is_planned(images: Tensor, steps: list[tuple[int, int]], now: Conditions) -> str:
+def _what_is_planned(
+    images: Tensor, inputs: list[tuple[int, int]], steps: list[tuple[int, int]], now: Conditions
+) -> str:
     count, height, width, _ = images.shape
     twice = " in two passes" if len(steps) == 2 else ""
-    plans = ", then ".join(str(now.plan(*size)) for size in ((height, width), *steps[:-1]))
+    plans = ", then ".join(str(now.plan(*size)) for size in inputs)
     return f"{count} x {width}x{height} to {steps[-1][1]}x{steps[-1][0]}{twice}: {plans}"
 
 
@@ -155,20 +157,19 @@ def _room(
     """Room for the result. Looks first: some systems promise memory that there is not, and kill whoever uses it."""
     count, height, width, channels = shape
     needed = count * height * width * channels * dtype.itemsize
-    too_large = NotEnoughMemory(
+    free, cause = memory.free_bytes(device), None
+    if free is None or needed <= free:
+        try:
+            return torch.empty(shape, dtype=dtype, device=device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            cause = error
+    raise NotEnoughMemory(
         f"{count} x {width}x{height} pixels take {needed / 2**30:.1f} GB of memory on {device}"
         f"{memory.said_free(device)}. Upscale fewer pictures at a time, ask for a smaller size, or close other "
         "programs."
-    )
-    free = memory.free_bytes(device)
-    if free is not None and needed > free:
-        raise too_large
-    try:
-        return torch.empty(shape, dtype=dtype, device=device)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise too_large from error
+    ) from cause
 
 
 @contextmanager

@@ -230,19 +230,23 @@ class Tiler:
     def _finite(self, batch: Tensor, how: dict[str, Any]) -> Tensor:
         """The network's output in [0, 1]; if half precision was too small for it, once more in fp32.
 
-        Our own models see to that themselves. Others clamp infinity away, but NaN is left to be seen.
+        Our own models see to both themselves.
         """
         if isinstance(self.model, UpscaleModel):
             return self.model(batch, tell=self._tell_once, **how)
+        return self._of_a_stranger(batch, how).clamp(0, 1)
+
+    def _of_a_stranger(self, batch: Tensor, how: dict[str, Any]) -> Tensor:
+        """Others clamp infinity away, but NaN is left to be seen."""
         result = self.model(batch, **how)
         if is_finite(result):
-            return result.clamp(0, 1)
+            return result
         if batch.dtype == torch.float32 or not isinstance(self._network, nn.Module):
             self._tell_once("The model gave NaN or infinity; its weights, or the picture, may be damaged.")
-            return result.clamp(0, 1)
+            return result
         self._tell_once(f"The model gave NaN in {batch.dtype}; such tiles are computed again in fp32.")
         with in_fp32(self._network):
-            return self.model(batch.float(), **how).clamp(0, 1)
+            return self.model(batch.float(), **how)
 
     def _tell_once(self, text: str) -> None:
         if text not in self.told:
