@@ -7,31 +7,18 @@ from math import ceil, prod
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, Strips
+from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import Plan, Segment, bytes_for, plan
 from apisr_pack.engine.memory import swift_strip
 from apisr_pack.engine.plan import MIN_KEPT, MIN_KEPT_BY_HAND
 from apisr_pack.engine.stitch import Stitcher, ramp
+from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sides = st.integers(1, 1500)
 limits = st.one_of(st.none(), st.integers(1, 1200))
-
-
-def strips() -> st.SearchStrategy[Strips]:
-    shares = st.floats(0, 1)
-    return st.builds(
-        Strips,
-        st.sampled_from([1, 2, 16, 32]),
-        st.integers(0, 8),
-        st.floats(0, 4),
-        shares,
-        shares,
-        st.floats(0.01, 1),
-        st.just(0.0) | st.floats(0.01, 2),
-    )
 
 
 @st.composite
@@ -43,7 +30,7 @@ def facts(draw: st.DrawFn) -> Facts:
         halo=Halo(halo, halo),
         feather=draw(st.sampled_from([0, 1, 16, 64])),
         bytes_per_pixel=bytes_per_pixel(1000),
-        strips=draw(st.one_of(st.none(), strips())),
+        strips=draw(st.none() | row_strips([1, 2, 16, 32], 8, st.floats(0, 1))),
     )
 
 

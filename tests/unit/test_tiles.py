@@ -14,6 +14,7 @@ from apisr_pack.engine.frames import Frames
 from apisr_pack.engine.pulse import Pulse
 from apisr_pack.engine.tiles import Conditions, Tiler
 from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
+from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -189,17 +190,7 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
 
 # Estimates
 
-shares = st.floats(0.01, 1)
-row_strips = st.builds(
-    Strips,
-    st.sampled_from([1, 2, 16, 32]),
-    st.integers(0, 8),
-    st.just(1.0),
-    shares,
-    shares,
-    shares,
-    st.just(0.0) | shares,
-)
+any_strips = row_strips([1, 2, 16, 32], 8, st.floats(0.01, 1))
 
 
 def test_the_peak_of_a_device_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +221,7 @@ def test_which_devices_share_their_memory(one: str, other: str, shared: bool) ->
 @given(
     st.integers(1, 3000),
     st.integers(1, 3000),
-    row_strips,
+    any_strips,
 )
 @settings(deadline=None)
 def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
@@ -259,7 +250,7 @@ def test_the_cpu_does_not_count() -> None:
 @given(
     st.integers(1, 2000),
     st.integers(1, 2000),
-    row_strips,
+    any_strips,
     st.floats(0.01, 1.2),
     st.sampled_from([torch.float32, torch.float16]),
 )
