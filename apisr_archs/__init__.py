@@ -6,7 +6,7 @@ In the order of the data:
     checkpoint  file -> clean state dict, never running code from it
     registry    state dict -> network, by keys and shapes
     grl, rrdb, dat (with dat_attention), compact   the networks
-    layout, padding, windows, strips, tail, statistics   what they share
+    layers, layout, padding, windows, strips, tail, statistics   what they share
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
     load        all of it: path -> UPSCALE_MODEL
 """

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layers import Conv2d, Network
 from .layout import channels_last
 from .strips import convolved_rows, in_strips
 
@@ -73,17 +74,17 @@ def facts(config: CompactConfig) -> Facts:
     )
 
 
-class Compact(nn.Module):
+class Compact(Network):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         self.scale = config.scale
-        layers: list[nn.Module] = [nn.Conv2d(config.channels, config.features, 3, padding=1)]
+        layers: list[nn.Module] = [Conv2d(config.channels, config.features, 3, padding=1)]
         for _ in range(config.convs):
-            layers += [nn.PReLU(config.features), nn.Conv2d(config.features, config.features, 3, padding=1)]
+            layers += [nn.PReLU(config.features), Conv2d(config.features, config.features, 3, padding=1)]
         out_channels = config.channels * config.scale**2
-        layers += [nn.PReLU(config.features), nn.Conv2d(config.features, out_channels, 3, padding=1)]
+        layers += [nn.PReLU(config.features), Conv2d(config.features, out_channels, 3, padding=1)]
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, rows: int | None = None) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .dat_attention import ChannelAttention, SpatialAttention
 from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layers import Conv2d, LayerNorm, Linear, Network
 from .layout import channels_last, image, tokens
 from .statistics import WHOLE, Statistics
 from .strips import before_update, in_strips, without_halo
@@ -146,8 +147,8 @@ def facts(config: DATConfig) -> Facts:
 class SpatialGate(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.norm = LayerNorm(dim)
+        self.conv = Conv2d(dim, dim, 3, padding=1, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 2 * C) -> (B, H, W, C): the first half of the channels, gated by the second."""
@@ -160,9 +161,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
+        self.fc1 = Linear(dim, hidden)
         self.sg = SpatialGate(hidden // 2)
-        self.fc2 = nn.Linear(hidden // 2, dim)
+        self.fc2 = Linear(hidden // 2, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
@@ -172,10 +173,10 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: DATConfig, attention: SpatialAttention | ChannelAttention) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.dim)
+        self.norm1 = LayerNorm(config.dim)
         self.attn = attention
         self.ffn = FeedForward(config.dim, config.hidden)
-        self.norm2 = nn.LayerNorm(config.dim)
+        self.norm2 = LayerNorm(config.dim)
 
     def forward(self, x: Tensor, rows: int | None, statistics: Statistics) -> None:
         """Changes x, (B, H, W, C), in place."""
@@ -214,28 +215,28 @@ class ResidualGroup(nn.Module):
 def _residual_conv(config: DATConfig) -> nn.Module:
     dim = config.dim
     if config.residual == "1conv":
-        return nn.Conv2d(dim, dim, 3, padding=1)
+        return Conv2d(dim, dim, 3, padding=1)
     return nn.Sequential(
-        nn.Conv2d(dim, dim // 4, 3, padding=1),
+        Conv2d(dim, dim // 4, 3, padding=1),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(dim // 4, dim // 4, 1),
+        Conv2d(dim // 4, dim // 4, 1),
         nn.LeakyReLU(0.2),
-        nn.Conv2d(dim // 4, dim, 3, padding=1),
+        Conv2d(dim // 4, dim, 3, padding=1),
     )
 
 
 def _upsampler(config: DATConfig) -> nn.Sequential:
     if config.upsampler == "pixelshuffledirect":
-        direct = nn.Conv2d(config.dim, config.channels * config.scale**2, 3, padding=1)
+        direct = Conv2d(config.dim, config.channels * config.scale**2, 3, padding=1)
         return nn.Sequential(direct, nn.PixelShuffle(config.scale))
     steps = [3] if config.scale == 3 else [2] * (config.scale.bit_length() - 1)
     layers: list[nn.Module] = []
     for step in steps:
-        layers += [nn.Conv2d(config.features, config.features * step**2, 3, padding=1), nn.PixelShuffle(step)]
+        layers += [Conv2d(config.features, config.features * step**2, 3, padding=1), nn.PixelShuffle(step)]
     return nn.Sequential(*layers)
 
 
-class DAT(nn.Module):
+class DAT(Network):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped. Any H and W from 1."""
 
     mean: Tensor
@@ -243,17 +244,17 @@ class DAT(nn.Module):
     def __init__(self, config: DATConfig) -> None:
         super().__init__()
         self.config = config
-        self.conv_first = nn.Conv2d(config.channels, config.dim, 3, padding=1)
+        self.conv_first = Conv2d(config.channels, config.dim, 3, padding=1)
         # index 0 is a change of layout in the authors' code
-        self.before_RG = nn.Sequential(nn.Identity(), nn.LayerNorm(config.dim))
+        self.before_RG = nn.Sequential(nn.Identity(), LayerNorm(config.dim))
         self.layers = nn.Sequential(*(ResidualGroup(config, i) for i in range(len(config.depths))))
-        self.norm = nn.LayerNorm(config.dim)
+        self.norm = LayerNorm(config.dim)
         self.conv_after_body = _residual_conv(config)
         self.upsample = _upsampler(config)
         if config.upsampler == "pixelshuffle":
-            conv = nn.Conv2d(config.dim, config.features, 3, padding=1)
+            conv = Conv2d(config.dim, config.features, 3, padding=1)
             self.conv_before_upsample = nn.Sequential(conv, nn.LeakyReLU(0.01))
-            self.conv_last = nn.Conv2d(config.features, config.channels, 3, padding=1)
+            self.conv_last = Conv2d(config.features, config.channels, 3, padding=1)
         self.register_buffer("mean", torch.empty(0), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import BatchNorm2d, Conv2d, LayerNorm, Linear
 from .layout import image, tokens
 from .statistics import Statistics
 from .strips import before_update, put_rows, strips, take_rows, without_halo
@@ -22,14 +23,14 @@ class PositionBias(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         hidden = dim // 4
-        self.pos_proj = nn.Linear(2, hidden)
+        self.pos_proj = Linear(2, hidden)
         self.pos1 = self._layer(hidden, hidden)
         self.pos2 = self._layer(hidden, hidden)
         self.pos3 = self._layer(hidden, heads)
 
     @staticmethod
     def _layer(hidden: int, out: int) -> nn.Sequential:
-        return nn.Sequential(nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out))
+        return nn.Sequential(LayerNorm(hidden), nn.ReLU(), Linear(hidden, out))
 
     def forward(self, window: Window) -> Tensor:
         """The bias of each pair of tokens of a window (h, w): (1, heads, h * w, h * w)."""
@@ -82,18 +83,18 @@ class Interaction(nn.Module):
 
     def __init__(self, dim: int, qkv_bias: bool) -> None:
         super().__init__()
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
-        self.dwconv = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.BatchNorm2d(dim), nn.GELU())
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
+        self.dwconv = nn.Sequential(Conv2d(dim, dim, 3, padding=1, groups=dim), BatchNorm2d(dim), nn.GELU())
         self.channel_interaction = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(dim, dim // 8, 1),
-            nn.BatchNorm2d(dim // 8),
+            Conv2d(dim, dim // 8, 1),
+            BatchNorm2d(dim // 8),
             nn.GELU(),
-            nn.Conv2d(dim // 8, dim, 1),
+            Conv2d(dim // 8, dim, 1),
         )
         self.spatial_interaction = nn.Sequential(
-            nn.Conv2d(dim, dim // 16, 1), nn.BatchNorm2d(dim // 16), nn.GELU(), nn.Conv2d(dim // 16, 1, 1)
+            Conv2d(dim, dim // 16, 1), BatchNorm2d(dim // 16), nn.GELU(), Conv2d(dim // 16, 1, 1)
         )
         for name in ("conv", "channel", "spatial"):
             self.register_buffer(f"{name}_weight", torch.empty(0), persistent=False)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from . import tail
 from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layers import Conv2d, LayerNorm, Linear, Network
 from .layout import channels_last, image, tokens
 from .padding import pad_to_multiple
 from .tail import enlarge_4x
@@ -89,7 +90,7 @@ class RelativeAttention(nn.Module):
         super().__init__()
         self.query, self.key, self.shift = query, key, shift
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10.0)))
-        self.cpb_mlp = nn.Sequential(nn.Linear(2, 512), nn.ReLU(), nn.Linear(512, heads, bias=False))
+        self.cpb_mlp = nn.Sequential(Linear(2, 512), nn.ReLU(), Linear(512, heads, bias=False))
         self.register_buffer("bias", torch.empty(0), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
@@ -163,7 +164,7 @@ class StripeAttention(nn.Module):
 class QKV(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.body = nn.Linear(dim, 3 * dim)
+        self.body = Linear(dim, 3 * dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, 3 * C)."""
@@ -173,7 +174,7 @@ class QKV(nn.Module):
 class PooledLinear(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.reduction = nn.Linear(dim, dim // 2)
+        self.reduction = Linear(dim, dim // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H / 2, W / 2, C / 2)."""
@@ -198,7 +199,7 @@ class MixedAttention(nn.Module):
         self.anchor = Anchor(config.dim)
         self.window_attn = WindowAttention(config.heads, shifted)
         self.stripe_attn = StripeAttention(config.heads)
-        self.proj = nn.Linear(config.dim, config.dim)
+        self.proj = Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
@@ -209,8 +210,8 @@ class MixedAttention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -222,9 +223,9 @@ class Block(nn.Module):
     def __init__(self, config: GRLConfig, shifted: bool) -> None:
         super().__init__()
         self.attn = MixedAttention(config, shifted)
-        self.norm1 = nn.LayerNorm(config.dim)
+        self.norm1 = LayerNorm(config.dim)
         self.mlp = MLP(config.dim, config.dim * config.mlp_ratio)
-        self.norm2 = nn.LayerNorm(config.dim)
+        self.norm2 = LayerNorm(config.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
@@ -236,14 +237,14 @@ class Stage(nn.Module):
     def __init__(self, config: GRLConfig) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*(Block(config, shifted=i % 2 == 0) for i in range(config.blocks)))
-        self.conv = nn.Conv2d(config.dim, config.dim, 3, padding=1)
+        self.conv = Conv2d(config.dim, config.dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         return x + tokens(self.conv(image(self.blocks(x))))
 
 
-class GRL(nn.Module):
+class GRL(Network):
     """(B, 3, H, W) in [0, 1] -> (B, 3, H * 4, W * 4), not clamped. Any H and W from 1."""
 
     mean: Tensor
@@ -252,16 +253,16 @@ class GRL(nn.Module):
         super().__init__()
         dim, features = config.dim, config.features
         self.scale = config.scale
-        self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
-        self.norm_start = nn.LayerNorm(dim)
+        self.conv_first = Conv2d(3, dim, 3, padding=1)
+        self.norm_start = LayerNorm(dim)
         self.layers = nn.Sequential(*(Stage(config) for _ in range(config.stages)))
-        self.norm_end = nn.LayerNorm(dim)
-        self.conv_after_body = nn.Conv2d(dim, dim, 3, padding=1)
-        self.conv_before_upsample = nn.Sequential(nn.Conv2d(dim, features, 3, padding=1), nn.LeakyReLU(0.01))
-        self.conv_up1 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+        self.norm_end = LayerNorm(dim)
+        self.conv_after_body = Conv2d(dim, dim, 3, padding=1)
+        self.conv_before_upsample = nn.Sequential(Conv2d(dim, features, 3, padding=1), nn.LeakyReLU(0.01))
+        self.conv_up1 = Conv2d(features, features, 3, padding=1)
+        self.conv_up2 = Conv2d(features, features, 3, padding=1)
+        self.conv_hr = Conv2d(features, features, 3, padding=1)
+        self.conv_last = Conv2d(features, 3, 3, padding=1)
         self.register_buffer("mean", torch.empty(1, 3, 1, 1), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 

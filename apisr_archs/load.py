@@ -50,7 +50,8 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
         raise UnsupportedWeights(f"{path}: {model.architecture.name} cannot run in {precision}. Use fp32.")
     if model.dtype != DTYPES[precision]:
         set_precision(model, precision)
-    return model.eval().to(torch.device(device))
+    device = torch.device(device)
+    return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
 
 
 def set_precision(model: UpscaleModel, precision: str) -> None:
@@ -79,7 +80,7 @@ def _recognise(path: Path) -> ImageModelDescriptor[nn.Module]:
 def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
     """spandrel's own descriptor, as one that casts by itself and knows its facts."""
     return UpscaleModel(
-        descriptor.model.requires_grad_(False),
+        descriptor.model.eval().requires_grad_(False),
         descriptor.model.state_dict(),
         architecture=descriptor.architecture,
         purpose=descriptor.purpose,

@@ -74,11 +74,9 @@ class NetworkArchitecture(Architecture[nn.Module]):
     def filled(self, config: Any, empty: nn.Module, weights: Weights) -> UpscaleModel:
         """The model with these weights, which `recognise` has seen; channels last in memory, on the CPU."""
         facts = self.network.facts(config)
-        network = empty.to_empty(device="cpu")
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
         return UpscaleModel(
-            network.eval().requires_grad_(False),
-            self.own(weights),
+            empty.eval().requires_grad_(False),
+            {key: _copy(value) for key, value in self.own(weights).items()},
             architecture=self,
             purpose="SR" if facts.scale > 1 else "Restoration",
             tags=self.network.tags(config),
@@ -89,6 +87,12 @@ class NetworkArchitecture(Architecture[nn.Module]):
             output_channels=config.channels,
             facts=facts,
         )
+
+
+def _copy(weight: Tensor) -> Tensor:
+    """In fp32, kernels with the channels last; and never the original, which may be a part of the file on the disk."""
+    layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+    return weight.to("cpu", torch.float32, copy=True, memory_format=layout)
 
 
 def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from . import tail
 from .facts import Facts, Halo, Strips, bytes_per_pixel
+from .layers import Conv2d, Network
 from .layout import channels_last
 from .padding import pad_to_multiple
 from .strips import convolved_rows, in_strips
@@ -129,7 +130,7 @@ class ResidualDenseBlocks(nn.Module):
         return torch.add(x, y, alpha=RESIDUAL_SCALE)
 
 
-class RRDBNet(nn.Module):
+class RRDBNet(Network):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped. Any H and W from 1."""
 
     def __init__(self, config: RRDBConfig) -> None:
@@ -171,4 +172,4 @@ class RRDBNet(nn.Module):
 
 
 def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+    return Conv2d(in_channels, out_channels, 3, padding=1)

@@ -129,9 +129,19 @@ def test_loaded_weights_do_not_depend_on_the_file_any_more(tmp_path: Path) -> No
     _, weights = reference.ZOO["realesr-animevideov3"]()
     path = save(weights, tmp_path / "a.pth")
     model = load_model(path)
-    before = model.model.body[0].weight.clone()
+    before = {key: value.clone() for key, value in model.model.state_dict().items()}
     path.write_bytes(b"\0" * path.stat().st_size)
-    assert torch.equal(model.model.body[0].weight, before)
+    assert all(torch.equal(value, before[key]) for key, value in model.model.state_dict().items())
+
+
+def test_a_loaded_network_takes_other_weights_as_torch_s_do(tmp_path: Path) -> None:
+    _, weights = reference.ZOO["realesr-animevideov3"]()
+    network = load_model(save(weights, tmp_path / "a.pth")).model
+    held = dict(network.named_parameters())
+    others = {key: value + 1 for key, value in weights.items()}
+    network.load_state_dict(others)
+    assert all(value is held[key] for key, value in network.named_parameters())
+    assert all(torch.equal(held[key], others[key]) and held[key] is not others[key] for key in held)
 
 
 def test_spandrel_loads_the_rest(tmp_path: Path) -> None:
