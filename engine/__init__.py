@@ -7,6 +7,7 @@ In the order of the data:
     pixels   pictures (H, W, C) <-> networks (B, C, H, W); resize
     alpha    transparent pictures
     stitch   tiles -> the final tensor
+    deliver  from the device to there, while the next tile is computed
     pulse    progress and cancellation
     tiles    run the plan for one picture, whatever the memory does
     reuse    what a picture has in common with the one before it

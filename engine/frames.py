@@ -54,11 +54,12 @@ class Frames:
         """(H, W, C) into `output`, (H', W', C). before: the picture before and its output, to be used if it helps."""
         self.pulse.frame(self.passes_done, self.count * self.passes_per_frame)
         if before and torch.equal(picture, before[0]):
-            output.copy_(before[1])
+            self.tiler.deliver.copy(output, before[1])
             self.copied += 1
             self.saved += 1
             self.passes_done += self.passes_per_frame
             return
+        self.tiler.deliver.prepare(output)
         if picture.shape[-1] == 4:
             self._passes(alpha.extended_colours(picture), output[..., :3])
             self._alpha(picture[..., 3:].clamp(0, 1), output[..., 3:])
@@ -71,6 +72,7 @@ class Frames:
 
     def close(self) -> None:
         """All pictures are done."""
+        self.tiler.deliver.wait()
         self.pulse.frame(self.count, self.count)
 
     def report(self) -> str:
@@ -82,6 +84,7 @@ class Frames:
         for size in self.steps[:-1]:
             between = picture.new_empty((*size, picture.shape[-1]), dtype=torch.float32)
             self._pass(picture, between)
+            self.tiler.deliver.wait()
             picture = between
         self._pass(picture, output)
 
@@ -113,15 +116,19 @@ class Frames:
         """The network's result, resized into the output; kept for the next picture."""
         size = output.shape[0], output.shape[1]
         self.canvas = canvas
+        if canvas.device.type == "cpu":
+            self.tiler.deliver.wait()
+        resized = None
         try:
-            output.copy_(pixels.resize(canvas, size))
-            return
+            resized = pixels.resize(canvas, size)
         except Exception as error:
             if canvas.device == output.device or not self.tiler.is_out_of_memory(error):
                 raise
-        self.canvas_device = output.device  # it did not fit where it was
-        self.canvas = canvas.to(output.device)
-        output.copy_(pixels.resize(self.canvas, size))
+        if resized is None:
+            self.canvas_device = output.device  # it did not fit where it was
+            self.canvas = canvas.to(output.device)
+            resized = pixels.resize(self.canvas, size)
+        self.tiler.deliver.copy(output, resized)
 
     def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:
         area = reuse.changed(picture, before)
@@ -131,12 +138,14 @@ class Frames:
     def _update(self, picture: Tensor, part: reuse.Part, before: Tensor, output: Tensor) -> None:
         """Compute a part of a picture; the rest is as it was before."""
         canvas = self._canvas(picture, output)
+        self.tiler.deliver.wait()
         if canvas is output:
             canvas.copy_(before)
         scale = self.tiler.now.facts.scale
         source = part.read.of(picture)
         patch = canvas.new_empty((source.shape[0] * scale, source.shape[1] * scale, source.shape[2]))
         self.tiler.upscale(source, patch, self.pulse.tile)
+        self.tiler.deliver.wait()
         part.taken.of(canvas, scale).copy_(part.taken.within(part.read).of(patch, scale))
         if canvas is not output:
             self._resize(canvas, output)
@@ -147,9 +156,9 @@ class Frames:
     def _alpha(self, opacity: Tensor, output: Tensor) -> None:
         """(H, W, 1) into (H', W', 1). A constant one, the usual case, costs nothing."""
         if alpha.is_constant(opacity):
-            output.copy_(opacity[:1, :1].expand_as(output))
+            self.tiler.deliver.copy(output, opacity[:1, :1].expand_as(output))
             self.passes_done += self.passes_per_frame - len(self.steps)
         elif self.alpha_by == "model":
             self._passes(opacity, output)
         else:
-            output.copy_(pixels.resize(opacity, (output.shape[0], output.shape[1])))
+            self.tiler.deliver.copy(output, pixels.resize(opacity, (output.shape[0], output.shape[1])))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..apisr_archs import NotEnoughMemory, facts_of
-from . import alpha, memory
+from . import alpha, deliver, memory
 from .frames import CANVAS_SHARE, Frames, canvas_bytes
 from .plan import PRESETS
 from .pulse import Progress, Pulse
@@ -90,7 +90,10 @@ def upscale(
         pulse = Pulse(on_tile, is_cancelled)
         tell = tell or log.info
         tell(_what_is_planned(images, inputs, steps, now))
-        with Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check) as tiler:
+        with (
+            deliver.between(where, output.device) as way,
+            Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check, way) as tiler,
+        ):
             frames = Frames(tiler, pulse, steps, alpha_by, images.shape, where if on_device else output.device)
             with _numbers_when_out_of_memory(is_out_of_memory, where):
                 _upscale_all(images, output, frames, reuse_frames)

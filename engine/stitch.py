@@ -23,19 +23,27 @@ class Stitcher:
         self.plan = plan
         self.band = output[:0]
 
-    def put(self, tile: Tensor, row: int, column: int) -> None:
-        """Place the tile (h * scale, w * scale, C), in the dtype and on the device of the output."""
+    def put(self, tile: Tensor, row: int, column: int, skipped: int = 0) -> None:
+        """Place the tile (h * scale, w * scale, C), of any float dtype, on the device of the output.
+
+        skipped: the tile's rows above these, if these are only some of them; they come in order from the top.
+        """
         rows, columns = self.plan.rows[row], self.plan.columns[column]
-        top = rows.first - rows.start * self.plan.scale
-        bottom = rows.last - rows.start * self.plan.scale
-        if column == 0 and rows.fade:
+        # in rows of the tile: where what it keeps begins, where the blend with the tiles above ends, and all ends
+        first = rows.first - rows.start * self.plan.scale
+        below, last = first + rows.fade, rows.last - rows.start * self.plan.scale
+        here = range(skipped, skipped + len(tile))
+        if column == 0 and first in here:
             self.band = torch.empty_like(self.output[: rows.fade])
-        if rows.fade:
-            _blend_across(self.band, tile[top : top + rows.fade], columns, self.plan.scale)
-        _blend_across(
-            self.output[rows.first + rows.fade : rows.last], tile[top + rows.fade : bottom], columns, self.plan.scale
-        )
-        if column == len(self.plan.columns) - 1 and rows.fade:
+        for room, start, end in (
+            (self.band, first, below),
+            (self.output[rows.first + rows.fade : rows.last], below, last),
+        ):
+            top, bottom = max(start, here.start), min(end, here.stop)
+            if top < bottom:
+                part = tile[top - skipped : bottom - skipped]
+                _blend_across(room[top - start : bottom - start], part, columns, self.plan.scale)
+        if column == len(self.plan.columns) - 1 and rows.fade and below - 1 in here:
             above = self.output[rows.first : rows.first + rows.fade]
             above.lerp_(self.band, ramp(rows.fade, above).view(-1, 1, 1))  # in place: takes no memory that may lack
 
@@ -48,7 +56,7 @@ def _blend_across(strip: Tensor, tile: Tensor, columns: Segment, scale: int) -> 
     strip[:, edge : columns.last] = tile[:, left + columns.fade : right]
     if columns.fade:
         there = strip[:, columns.first : edge]
-        there.lerp_(tile[:, left : left + columns.fade], ramp(columns.fade, there).view(1, -1, 1))
+        there.lerp_(tile[:, left : left + columns.fade].to(there), ramp(columns.fade, there).view(1, -1, 1))
 
 
 def ramp(width: int, like: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite
 from . import gather, memory, pixels
+from .deliver import AtOnce
 from .plan import MEANS_ROUNDS, Plan, plan
 from .stitch import Stitcher
 
@@ -65,14 +66,19 @@ class Tiler:
         cpu_fallback: bool,
         tell: Callable[[str], None],
         check: Callable[[], None],
+        deliver: AtOnce,
     ) -> None:
-        """tell: called with a line for the user. check: called before each tile, however small; may raise."""
+        """tell: called with a line for the user. check: called before each tile, however small; may raise.
+
+        deliver: writes the tiles; what `upscale` has returned from may still be on the way.
+        """
         self.model = model
         self.now = conditions
         self.is_out_of_memory = is_out_of_memory
         self.cpu_fallback = cpu_fallback
         self.tell = tell
         self.check = check
+        self.deliver = deliver
         self.told: set[str] = set()
         self.has_learned = False
         self.wanted_tile = conditions.tile
@@ -111,7 +117,7 @@ class Tiler:
             if tile is None and len(current) == 1:
                 self.upscale(picture, output, means=means or None)
                 return
-            stitcher.put(self._in_smaller_tiles(source, output, means) if tile is None else tile, y, x)
+            self.deliver.put(stitcher, self._in_smaller_tiles(source, output, means) if tile is None else tile, y, x)
 
     def _gathered_means(self, picture: Tensor, on_tile: Progress | None) -> list[Tensor]:
         """What the network's tiles must know of the whole picture; empty if they need not.
@@ -136,7 +142,7 @@ class Tiler:
         self._run(current.read(picture, y, x), current.strip, statistics)
 
     def _tile(self, source: Tensor, output: Tensor, strip: int | None, means: list[Tensor]) -> Tensor | None:
-        """One tile, (h, w, C) -> (h * scale, w * scale, C), in the dtype and on the device of `output`.
+        """One tile, (h, w, C) -> (h * scale, w * scale, C), to be delivered into `output`.
 
         None if it does not fit; what is planned from now on is smaller.
         """
@@ -145,7 +151,7 @@ class Tiler:
         if needed > self.now.budget:
             return None
         try:
-            return self._measured(source, strip, means, needed).to(output)
+            return self.deliver.take(self._measured(source, strip, means, needed), output)
         except Exception as error:
             if not self.is_out_of_memory(error):
                 raise

@@ -155,6 +155,25 @@ def test_tiles_that_agree_give_exactly_their_common_picture(
     assert torch.equal(output, picture)
 
 
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 12), st.sampled_from([1, 2]), st.data())
+@settings(deadline=None)
+def test_tiles_that_come_in_pieces_are_blended_as_whole_ones(
+    h: int, w: int, rows: int, scale: int, data: st.DataObject
+) -> None:
+    """Tiles that do not agree, in half precision, into a picture in full precision."""
+    network = Facts(scale, data.draw(st.sampled_from([1, 2, 8])), Halo(4, 4), 16, bytes_per_pixel(1))
+    tiles = plan(h, w, network, tile=data.draw(st.integers(1, 40)))
+    whole, pieces = (torch.full((h * scale, w * scale, 2), float("nan")) for _ in range(2))
+    at_once, bit_by_bit = Stitcher(whole, tiles), Stitcher(pieces, tiles)
+    generator = torch.Generator().manual_seed(h * 71 + w)
+    for y, x in tiles.places():
+        tile = torch.rand(*(side * scale for side in tiles.tile), 2, generator=generator).half()
+        at_once.put(tile.float(), y, x)
+        for top in range(0, len(tile), rows):
+            bit_by_bit.put(tile[top : top + rows], y, x, skipped=top)
+    assert torch.equal(pieces, whole)
+
+
 @given(st.integers(1, 60), st.sampled_from([torch.float32, torch.float16]))
 def test_weights_of_a_blend(width: int, dtype: torch.dtype) -> None:
     weights = ramp(width, torch.zeros(1, dtype=dtype)).float()

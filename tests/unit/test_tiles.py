@@ -10,6 +10,7 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import bytes_for, memory, pixels, upscale
+from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
 from apisr_pack.engine.pulse import Pulse
 from apisr_pack.engine.tiles import Conditions, Tiler
@@ -180,7 +181,7 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
     output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
     absent = torch.device("cuda" if not torch.cuda.is_available() else "xpu")
-    with Tiler(Model(), now, lambda _: True, False, told.append, pulse.check) as tiler:
+    with Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce()) as tiler:
         frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
         for picture, result in zip(images, output, strict=True):
             frames.upscale(picture, result, None)

@@ -1,0 +1,169 @@
+"""Tiles that are written by another thread: the same picture, nothing lost, nothing left running.
+
+There is no GPU here; a device without one still has the thread, in pieces of a few bytes and always late.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory
+from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.engine import Cancelled, deliver, upscale
+from apisr_pack.engine.deliver import AtOnce, InBackground
+from apisr_pack.engine.stitch import Stitcher
+from apisr_pack.tests.nearest import NearestModel, enlarged
+from torch import Tensor
+
+CPU = torch.device("cpu")
+LATE = 0.001
+"""Seconds."""
+
+
+class Late(InBackground):
+    """Whoever reads without waiting reads what was there before."""
+
+    def _write(self, arrived: Any, write: Callable[[], Any]) -> None:
+        time.sleep(LATE)
+        super()._write(arrived, write)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(deliver, "between", lambda *_: Late(CPU))
+    monkeypatch.setattr(deliver, "PIECE", 20_000)
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("apisr-writer")]
+
+
+def clip() -> Tensor:
+    """Frames that are equal, that differ a little, and that differ wholly."""
+    frames = torch.rand(1, 72, 64, 3).repeat(8, 1, 1, 1)
+    frames[2, 3:5, 4:6] = 0.5
+    frames[4:] = torch.rand(72, 64, 3)
+    frames[6] = torch.rand(72, 64, 3)
+    return frames
+
+
+PICTURES: dict[str, Callable[[], Tensor]] = {
+    "clip": clip,
+    "grey": lambda: torch.rand(2, 40, 30, 1),
+    "opaque": lambda: torch.cat((torch.rand(2, 40, 30, 3), torch.ones(2, 40, 30, 1)), dim=-1),
+    "transparent": lambda: torch.rand(2, 40, 30, 4),
+    "no frames": lambda: torch.rand(0, 40, 30, 3),
+}
+WAYS: dict[str, dict[str, Any]] = {
+    "at once": {},
+    "tiles": {"tile": 30},
+    "smaller": {"size": (31, 29)},
+    "larger": {"size": (170, 150)},
+    "two passes": {"size": (400, 330)},
+    "alpha by the model": {"alpha_by": "model"},
+    "half": {"output_dtype": torch.float16},
+}
+
+
+@pytest.mark.parametrize("pictures", PICTURES)
+@pytest.mark.parametrize("how", WAYS)
+def test_the_same_picture(pictures: str, how: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
+    images = PICTURES[pictures]()
+    expected = upscale(NearestModel(), images, **WAYS[how])
+    request.getfixturevalue("late")
+    assert torch.equal(upscale(NearestModel(), images, **WAYS[how]), expected)
+
+
+def test_in_inference_mode_as_comfyui_runs_nodes(late: None) -> None:
+    with torch.inference_mode():
+        images = clip()
+        assert torch.equal(upscale(NearestModel(), images, tile=30), enlarged(images, 2))
+
+
+class Short(NearestModel):
+    """Runs out of memory at some calls."""
+
+    def __init__(self, fails: set[int]) -> None:
+        super().__init__()
+        self.facts = Facts(2, 8, Halo(8, 8), 16, bytes_per_pixel(1000))
+        self.fails, self.calls = fails, 0
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls in self.fails:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().__call__(image)
+
+
+@pytest.mark.parametrize("fails", [{1}, {2}, {2, 3}, {1, 5}])
+def test_through_a_shortage_of_memory(fails: set[int], late: None) -> None:
+    images = torch.rand(3, 210, 190, 3)
+    assert torch.equal(upscale(Short(fails), images), enlarged(images, 2))
+
+
+def test_what_cannot_be_written_is_said(late: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Stitcher, "put", full)
+    with pytest.raises(NotEnoughMemory, match="while putting the picture together"):
+        upscale(NearestModel(), torch.rand(1, 20, 20, 3))
+
+
+@pytest.mark.parametrize("size", [None, (10, 10)])
+def test_an_error_of_the_last_piece_is_not_lost(
+    size: tuple[int, int] | None, late: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor taken for a canvas that does not fit, which would be made anew elsewhere."""
+    put = Stitcher.put
+
+    def not_the_end(stitcher: Stitcher, piece: Tensor, row: int, column: int, top: int) -> None:
+        if top + len(piece) == 28:
+            raise MemoryError
+        put(stitcher, piece, row, column, top)
+
+    monkeypatch.setattr(Stitcher, "put", not_the_end)
+    with pytest.raises(NotEnoughMemory, match="while putting the picture together"):
+        upscale(NearestModel(), torch.rand(1, 14, 20, 3), size=size)
+
+
+def test_cancelling_leaves_nothing_running(late: None) -> None:
+    asked: list[int] = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 6
+
+    with pytest.raises(Cancelled):
+        upscale(NearestModel(), torch.rand(4, 60, 60, 3), tile=40, is_cancelled=cancelled)
+
+
+def test_not_more_than_some_are_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "PIECE", 12)
+    most: list[int] = []
+    target, source = torch.empty(50, 1, 3), torch.rand(50, 1, 3)
+    with Late(CPU) as way:
+        for top, piece, arrived in way._sent(source):
+            way._later(arrived, lambda top=top, piece=piece: target[top : top + len(piece)].copy_(piece))
+            most.append(len(way.on_the_way))
+        way.wait()
+    assert max(most) == deliver.MOST_ON_THE_WAY
+    assert torch.equal(target, source)
+
+
+def test_memory_is_touched_before_it_is_written() -> None:
+    room = torch.ones(2, 3000, 3)
+    with InBackground(CPU) as way:
+        way.prepare(room)
+        way.wait()
+    assert (room.view(-1) == 0).nonzero().flatten().tolist() == list(range(0, room.numel(), 1024))
+
+
+@pytest.mark.parametrize(
+    ("device", "output", "kind"), [("cpu", "cpu", AtOnce), ("mps", "cpu", AtOnce), ("cuda", "cuda", AtOnce)]
+)
+def test_only_from_a_gpu_to_the_computer_in_background(device: str, output: str, kind: type) -> None:
+    assert type(deliver.between(torch.device(device), torch.device(output))) is kind
