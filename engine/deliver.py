@@ -1,8 +1,8 @@
 """The way home: finished tiles are written into the picture while the device computes the next ones.
 
-Writing a picture takes a computer as long as upscaling it takes a fast GPU, and most of that is the first touch of fresh
-memory. So a thread of its own touches the memory beforehand, and writes what arrives through page-locked buffers, which
-the device fills without anybody waiting.
+Writing a picture takes a computer as long as upscaling it takes a fast GPU, and most of that is the first touch of
+fresh memory. So a thread of its own touches the memory beforehand, and writes what arrives through page-locked buffers,
+which the device fills without anybody waiting.
 """
 
 from collections import deque
@@ -108,10 +108,10 @@ class InBackground(AtOnce):
                 yield top, piece, None
                 continue
             self.side.wait_stream(torch.cuda.current_stream(piece.device))
+            landed, arrived = _page_locked(piece), torch.cuda.Event()
             with torch.cuda.stream(self.side):
-                landed = _page_locked(piece)
                 landed.copy_(piece, non_blocking=True)
-                arrived = self.side.record_event()
+                arrived.record()
             piece.record_stream(self.side)  # its memory must not be used again before
             yield top, landed, arrived
 
