@@ -8,6 +8,7 @@ In the order of the data:
     grl, rrdb, dat (with dat_attention), compact   the networks
     layers, layout, padding, windows, strips, tail, statistics   what they share
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
+    model       UPSCALE_MODEL; compiled, finite: how it runs
     load        all of it: path -> UPSCALE_MODEL
 """
 
@@ -21,9 +22,10 @@ from .errors import (
     UnsupportedWeights,
 )
 from .facts import Facts, Halo, Strips
+from .finite import is_finite
 from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
-from .model import UpscaleModel, in_fp32, is_finite
+from .model import UpscaleModel, in_fp32
 from .statistics import Statistics
 
 __all__ = [

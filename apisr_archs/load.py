@@ -8,6 +8,7 @@ from spandrel import ImageModelDescriptor, UnsupportedModelError
 from torch import nn
 
 from .checkpoint import StateDict, read_state_dict
+from .compiled import Compiled
 from .errors import UnsupportedWeights
 from .foreign import facts_of
 from .model import UpscaleModel
@@ -26,13 +27,17 @@ LOOKALIKES = (
 """What people put into the wrong folder: its name, its folder, and parts of its keys."""
 
 
-def load_model(path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu") -> UpscaleModel:
+def load_model(
+    path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu", *, compiled: bool = False
+) -> UpscaleModel:
     """Load any image-to-image network that we or spandrel know.
 
     Args:
         path: a .pth, .pt, .ckpt or .safetensors file.
         precision: "fp32", "fp16" or "bf16", of the weights and the arithmetic; images are cast on the way in and out.
         device: where the model is put.
+        compiled: run the network through torch.compile, which takes a minute or more at the first picture; if that
+            does not work, the network runs as it is.
 
     Raises:
         MissingWeights, CorruptWeights, UnsafeWeights: see `read_state_dict`.
@@ -50,6 +55,7 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
         raise UnsupportedWeights(f"{path}: {model.architecture.name} cannot run in {precision}. Use fp32.")
     if model.dtype != DTYPES[precision]:
         set_precision(model, precision)
+    model.compiled = Compiled() if compiled else None
     device = torch.device(device)
     return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
 

@@ -10,7 +10,9 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from typing_extensions import override
 
+from .compiled import Compiled
 from .facts import Facts
+from .finite import is_finite
 from .padding import pad
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     """
 
     facts: Facts
+    compiled: Compiled | None = None
+    """Runs the network through torch.compile, if that was asked for; not in strips."""
 
     def __init__(self, *args: Any, facts: Facts, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -47,7 +51,10 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
 
     def _finite(self, image: Tensor, tell: Callable[[str], None], **how: Any) -> Tensor:
         """The network's output; if that has NaN or infinity, once more in fp32. (Clamping would hide infinity.)"""
-        output = self._run(image, **how)
+        if self.compiled and not how:
+            output = self.compiled(self._call_fn, self.model, image, tell)
+        else:
+            output = self._run(image, **how)
         if is_finite(output):
             return output
         name = type(self.model).__name__
@@ -61,11 +68,6 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     def _run(self, image: Tensor, **how: Any) -> Tensor:
         # spandrel's own networks take no more than the image, and some want to be called in their own way
         return self.model(image, **how) if how else self._call_fn(self.model, image)
-
-
-def is_finite(x: Tensor) -> bool:
-    """Whether no number of x is NaN or infinite. (`isfinite` makes copies of it: ten times as long.)"""
-    return bool(x.amax().isfinite() & x.amin().isfinite())
 
 
 @contextmanager

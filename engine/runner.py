@@ -106,7 +106,10 @@ def upscale(
 
 
 def _upscale_all(images: Tensor, output: Tensor, frames: Frames, reuse_frames: bool) -> None:
-    with frames.pulse.inside(getattr(frames.tiler.model, "model", None)):
+    model = frames.tiler.model
+    # a compiled network has no layers to feel; to look at them would compile it anew
+    network = None if getattr(model, "compiled", None) else getattr(model, "model", None)
+    with frames.pulse.inside(network):
         for index, picture in enumerate(images):
             before = (images[index - 1], output[index - 1]) if reuse_frames and index else None
             frames.upscale(picture, output[index], before)

@@ -54,6 +54,14 @@ class APISRModelLoader(io.ComfyNode):
                     advanced=True,
                     tooltip="Where the model runs. default: the device that ComfyUI uses.",
                 ),
+                io.Boolean.Input(
+                    "compile",
+                    optional=True,
+                    default=False,
+                    advanced=True,
+                    tooltip="Run the model through torch.compile. The first picture takes a minute or more longer; "
+                    "worthwhile for long videos. Checked against the plain model, which goes on if it fails.",
+                ),
             ],
             outputs=[
                 io.UpscaleModel.Output(
@@ -82,7 +90,12 @@ class APISRModelLoader(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model_name: str, precision: str = "auto", download: bool = True, device: str = "default"
+        cls,
+        model_name: str,
+        precision: str = "auto",
+        download: bool = True,
+        device: str = "default",
+        compile: bool = False,  # noqa: A002 - the name of the input
     ) -> io.NodeOutput:
         found = catalogue.locate(model_name, download)
         path = found if isinstance(found, Path) else _download(found)
@@ -93,7 +106,7 @@ class APISRModelLoader(io.ComfyNode):
             )
         where = host.pick_device(device)
         # the dtype is settled before the memory manager takes over: it keeps the size and copies of the weights
-        model = load_model(path, "fp32" if precision == "auto" else precision)
+        model = load_model(path, "fp32" if precision == "auto" else precision, compiled=compile)
         if precision == "auto" and model.supports_half and host.is_good_at_fp16(where):
             set_precision(model, "fp16")
         host.hand_over(model, where)
