@@ -1,6 +1,7 @@
 """One picture through the network, tile by tile, whatever the memory does meanwhile."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite
 from . import gather, memory, pixels
+from .autotune import tried_out
 from .deliver import AtOnce
 from .plan import MEANS_ROUNDS, Plan, plan
 from .stitch import Stitcher
@@ -81,6 +83,7 @@ class Tiler:
         self.deliver = deliver
         self.told: set[str] = set()
         self.has_learned = False
+        self.runs = Counter[tuple[int | None, ...]]()
         self.wanted_tile = conditions.tile
         self.borrowed = ExitStack()
 
@@ -225,8 +228,11 @@ class Tiler:
         how: dict[str, Any] = {"rows": strip} if strip else {}
         if statistics:
             how["statistics"] = statistics
-        # a one-channel network gets the colours one after the other: memory is planned for one picture
-        results = [self._finite(one, how) for one in batch.split(1)]
+        shape = (*source.shape, strip)
+        self.runs[shape] += 1
+        with tried_out(self.now.device, self.runs[shape]):
+            # a one-channel network gets the colours one after the other: memory is planned for one picture
+            results = [self._finite(one, how) for one in batch.split(1)]
         result = results[0] if len(results) == 1 else torch.cat(results)
         expected = source.shape[0] * self.now.facts.scale, source.shape[1] * self.now.facts.scale
         if result.shape[-2:] != expected:
