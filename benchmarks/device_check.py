@@ -1,0 +1,185 @@
+"""Whether everything is right on this device: each model in each precision and each way the engine can run it.
+
+    python dev.py bench device_check [--models "RRDB 4x"] [--size 512x512] [--precisions fp32 fp16 bf16] [--profile]
+
+Each picture is compared with the reference network's on the whole picture in true fp32: the largest difference, in
+steps of 255. It ends with 1 where that is more than 1 (8 in bf16), or memory was more than planned.
+
+    whole      the picture at once, where it fits
+    tiles      four tiles, which share what the network needs
+    strips     in row strips, for networks that can
+    clip       eight pictures, the last of which is compared: on a GPU they are written by a thread of their own, and
+               cuDNN has tried its algorithms by then
+    compiled   through torch.compile: the third picture of a size, the first two being plain and compared
+
+Seconds are those of the last call alone, not raced against anything: `compare` does that. "planned" and "peak" are the
+network's activations, on GPUs only. --profile prints the kernels that take longest, and how busy the device is.
+
+It needs what `compare` needs (see its help), no ComfyUI and no network. A GPU takes a few minutes for all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from _common import RESULTS, save
+from _contestants import DEVICE, GPU, MODELS, Entry, difference, engine, load_model, picture, prepare, versions, whole
+from _measure import release
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LIMITS = {"fp32": 1.0, "fp16": 1.0, "bf16": 8.0}
+"""Steps of 255."""
+FRAMES = 8
+MIB = 2**20
+
+Row = dict[str, Any]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
+    precisions = list(PRECISIONS) if GPU else ["fp32"]  # on a CPU the others take a hundred times as long
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=precisions, metavar="NAME")
+    parser.add_argument("--size", default="512x512" if GPU else "160x128", metavar="WxH")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
+    parser.add_argument("--profile", action="store_true", help="the kernels that take longest")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the record")
+    return parser.parse_args()
+
+
+def at_once(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
+    model = load_model(entry.path, precision, DEVICE)
+    # twice the claim: else the engine would go on in strips if the claim were too low
+    planned = engine.bytes_for(*image.shape[1:3], model.facts, PRECISIONS[precision])
+    engine.upscale(model, image, budget=2 * planned)
+    held = torch.cuda.memory_allocated() if GPU else 0
+    if GPU:
+        torch.cuda.reset_peak_memory_stats()
+    output, seconds = _timed(lambda: engine.upscale(model, image, budget=2 * planned))
+    memory = {"planned_mib": planned / MIB, "peak_mib": (torch.cuda.max_memory_allocated() - held) / MIB} if GPU else {}
+    return output, {"seconds": seconds, **memory}
+
+
+def in_tiles(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
+    model = load_model(entry.path, precision, DEVICE)
+    tile = max(image.shape[1:3]) * 3 // 4
+    output, seconds = _timed(lambda: engine.upscale(model, image, tile=tile))
+    plan = engine.plan(*image.shape[1:3], model.facts, tile=tile, dtype=PRECISIONS[precision])
+    return output, {"seconds": seconds, "plan": str(plan)}
+
+
+def in_strips(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
+    model = load_model(entry.path, precision, DEVICE)
+    batch = image.movedim(-1, 1).to(DEVICE)
+    output, seconds = _timed(lambda: model(batch, rows=64).movedim(1, -1).cpu())
+    return output, {"seconds": seconds}
+
+
+def clip(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
+    model = load_model(entry.path, precision, DEVICE)
+    frames = torch.cat([image.roll(8 * index, dims=2) for index in reversed(range(FRAMES))])
+    output, seconds = _timed(lambda: engine.upscale(model, frames))
+    return output[-1:], {"seconds": seconds / FRAMES}
+
+
+def compiled(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
+    model = load_model(entry.path, precision, DEVICE, compiled=True)
+    told: list[str] = []
+    started = time.perf_counter()
+    for _ in range(2):
+        engine.upscale(model, image, tell=told.append)
+    before = time.perf_counter() - started
+    output, seconds = _timed(lambda: engine.upscale(model, image, tell=told.append))
+    said = [text for text in told if "torch.compile" in text]
+    return output, {"seconds": seconds, "compiling_seconds": before, **({"told": said} if said else {})}
+
+
+WAYS: dict[str, Callable[[Entry, str, Tensor], tuple[Tensor, Row]]] = {
+    "whole": at_once,
+    "tiles": in_tiles,
+    "strips": in_strips,
+    "clip": clip,
+    "compiled": compiled,
+}
+
+
+def _timed(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    if GPU:
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    output = run()
+    if GPU:
+        torch.cuda.synchronize()
+    return output, time.perf_counter() - started
+
+
+def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterator[Row]:
+    judge = difference(whole(entry, image))
+    for precision in arguments.precisions:
+        for way in arguments.ways:
+            row = {"model": entry.model.name, "weights": entry.weights, "precision": precision, "way": way}
+            try:
+                output, more = WAYS[way](entry, precision, image)
+            except Exception as error:  # the next ways are still worth a try; it is reported
+                more = {"problem": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+            else:
+                row["max_255"] = judge(output)
+            yield {**row, **more}
+            release()
+
+
+def is_bad(row: Row) -> bool:
+    too_far = row.get("max_255") is not None and not row["max_255"] <= LIMITS[row["precision"]]
+    return "problem" in row or too_far or row.get("peak_mib", 0) > row.get("planned_mib", 0) * 1.25
+
+
+def show_kernels(entry: Entry, precision: str, image: Tensor) -> None:
+    model = load_model(entry.path, precision, DEVICE)
+    batch = image.movedim(-1, 1).to(DEVICE, PRECISIONS[precision]).contiguous()
+    model(batch)
+    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if GPU else [ProfilerActivity.CPU]
+    with profile(activities=activities) as profiler:
+        model(batch)
+        if GPU:
+            torch.cuda.synchronize()
+    order = "self_cuda_time_total" if GPU else "self_cpu_time_total"
+    print(f"\n{entry.model.name}, {precision}")
+    print(profiler.key_averages().table(sort_by=order, row_limit=15, max_name_column_width=60))
+
+
+def main() -> int:
+    arguments = parse()
+    width, height = map(int, arguments.size.split("x"))
+    image = picture(width, height)
+    print(f"{torch.cuda.get_device_name() if GPU else 'CPU'}, torch {torch.__version__}, {arguments.size}")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        for name in arguments.models:
+            with torch.inference_mode(False):
+                entry = prepare(MODELS[name], Path(folder))
+            for row in check(entry, arguments, image):
+                rows.append({**row, "size": arguments.size})
+                _show(row)
+                save("device_check", rows, arguments.out, versions=versions(None))  # what is there is kept
+            if arguments.profile:
+                show_kernels(entry, "fp16" if GPU else "fp32", image)
+    return int(any(map(is_bad, rows)))
+
+
+def _show(row: Row) -> None:
+    figures = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()}
+    more = "  ".join(f"{key} {value}" for key, value in list(figures.items())[4:])
+    print(f"{row['model']:13} {row['precision']:5} {row['way']:9} {'BAD ' if is_bad(row) else ''}{more}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
