@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, Network
+from .layers import Conv2d, FilledNetwork
 from .layout import channels_last
 from .strips import convolved_rows, in_strips
 
@@ -74,7 +74,7 @@ def facts(config: CompactConfig) -> Facts:
     )
 
 
-class Compact(Network):
+class Compact(FilledNetwork):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped."""
 
     any_size = True

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .dat_attention import ChannelAttention, SpatialAttention
 from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, LayerNorm, Linear, Network
+from .layers import Conv2d, FilledNetwork, LayerNorm, Linear
 from .layout import channels_last, image, tokens
 from .statistics import WHOLE, Statistics
 from .strips import before_update, in_strips, without_halo
@@ -236,7 +236,7 @@ def _upsampler(config: DATConfig) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class DAT(Network):
+class DAT(FilledNetwork):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped. Any H and W from 1."""
 
     region = Block

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from . import tail
 from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, LayerNorm, Linear, Network
+from .layers import Conv2d, FilledNetwork, LayerNorm, Linear
 from .layout import channels_last, image, tokens
 from .padding import pad_to_multiple
 from .tail import EnlargingConv2d, enlarge_4x
@@ -244,7 +244,7 @@ class Stage(nn.Module):
         return x + tokens(self.conv(image(self.blocks(x))))
 
 
-class GRL(Network):
+class GRL(FilledNetwork):
     """(B, 3, H, W) in [0, 1] -> (B, 3, H * 4, W * 4), not clamped. Any H and W from 1."""
 
     region = Block

@@ -34,7 +34,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Leave the weights as they are."""
 
 
-class Network(nn.Module):
+class FilledNetwork(nn.Module):
     """A whole network. Built on the device "meta" it has no storage, and takes over that of the weights it loads."""
 
     region: ClassVar[type[nn.Module] | None] = None

@@ -92,7 +92,8 @@ class NetworkArchitecture(Architecture[nn.Module]):
 def _copy(weight: Tensor) -> Tensor:
     """In fp32, kernels with the channels last; and never the original, which may be a part of the file on the disk."""
     layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
-    return weight.to("cpu", torch.float32, copy=True, memory_format=layout)
+    dtype = torch.float32 if weight.is_floating_point() else weight.dtype
+    return weight.to("cpu", dtype, copy=True, memory_format=layout)
 
 
 def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import tail
 from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, Network
+from .layers import Conv2d, FilledNetwork
 from .layout import channels_last
 from .padding import pad_to_multiple
 from .strips import convolved_rows, in_strips
@@ -130,7 +130,7 @@ class ResidualDenseBlocks(nn.Module):
         return torch.add(x, y, alpha=RESIDUAL_SCALE)
 
 
-class RRDBNet(Network):
+class RRDBNet(FilledNetwork):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped. Any H and W from 1."""
 
     region = ResidualDenseBlocks

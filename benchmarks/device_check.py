@@ -3,17 +3,17 @@
     python dev.py bench device_check [--models "RRDB 4x"] [--size 512x512] [--precisions fp32 fp16 bf16] [--profile]
 
 Each picture is compared with the reference network's on the whole picture in true fp32: the largest difference, in
-steps of 255. It ends with 1 where that is more than 1 (8 in bf16), or memory was more than planned.
+steps of 255. It ends with 1 where that is more than 1 (8 in bf16), where the peak of memory is more than 1.25 times
+what was planned, or where compiling did not work.
 
     whole      the picture at once, where it fits
     tiles      four tiles, which share what the network needs
     strips     in row strips, for networks that can
-    clip       eight pictures, the last of which is compared: on a GPU they are written by a thread of their own, and
-               cuDNN has tried its algorithms by then
-    compiled   through torch.compile: the third picture of a size, the first two being plain and compared
+    clip       eight pictures, the last of which is compared: from a GPU they are written by a thread of their own
+    compiled   the model by itself, through torch.compile: its third picture, the first two being plain and compared
 
-Seconds are those of the last call alone, not raced against anything: `compare` does that. "planned" and "peak" are the
-network's activations, on GPUs only. --profile prints the kernels that take longest, and how busy the device is.
+Seconds are those of the last call alone, not raced against anything: `compare` does that. "peak" is what was allocated
+on a GPU beyond weights. --profile prints the kernels that take longest, and how busy the device is.
 
 It needs what `compare` needs (see its help), no ComfyUI and no network. A GPU takes a few minutes for all of it.
 """
@@ -32,6 +32,7 @@ import torch
 from _common import RESULTS, save
 from _contestants import DEVICE, GPU, MODELS, Entry, difference, engine, load_model, picture, prepare, versions, whole
 from _measure import release
+from apisr_pack.apisr_archs.compiled import Compiled
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -56,54 +57,41 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def at_once(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
-    model = load_model(entry.path, precision, DEVICE)
+def at_once(model: Any, image: Tensor) -> tuple[Tensor, Row]:
     # twice the claim: else the engine would go on in strips if the claim were too low
-    planned = engine.bytes_for(*image.shape[1:3], model.facts, PRECISIONS[precision])
-    engine.upscale(model, image, budget=2 * planned)
-    held = torch.cuda.memory_allocated() if GPU else 0
-    if GPU:
-        torch.cuda.reset_peak_memory_stats()
-    output, seconds = _timed(lambda: engine.upscale(model, image, budget=2 * planned))
-    memory = {"planned_mib": planned / MIB, "peak_mib": (torch.cuda.max_memory_allocated() - held) / MIB} if GPU else {}
-    return output, {"seconds": seconds, **memory}
+    planned = engine.bytes_for(*image.shape[1:3], model.facts, model.dtype)
+    output, row = _measured(lambda: engine.upscale(model, image, budget=2 * planned))
+    return output, {**row, "planned_mib": planned / MIB}
 
 
-def in_tiles(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
-    model = load_model(entry.path, precision, DEVICE)
+def in_tiles(model: Any, image: Tensor) -> tuple[Tensor, Row]:
     tile = max(image.shape[1:3]) * 3 // 4
-    output, seconds = _timed(lambda: engine.upscale(model, image, tile=tile))
-    plan = engine.plan(*image.shape[1:3], model.facts, tile=tile, dtype=PRECISIONS[precision])
-    return output, {"seconds": seconds, "plan": str(plan)}
+    plan = engine.plan(*image.shape[1:3], model.facts, tile=tile, dtype=model.dtype)
+    output, row = _measured(lambda: engine.upscale(model, image, tile=tile))
+    return output, {**row, "planned_mib": plan.bytes / MIB, "plan": str(plan)}
 
 
-def in_strips(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
-    model = load_model(entry.path, precision, DEVICE)
+def in_strips(model: Any, image: Tensor) -> tuple[Tensor, Row]:
     batch = image.movedim(-1, 1).to(DEVICE)
-    output, seconds = _timed(lambda: model(batch, rows=64).movedim(1, -1).cpu())
-    return output, {"seconds": seconds}
+    return _measured(lambda: model(batch, rows=64).movedim(1, -1).cpu())
 
 
-def clip(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
-    model = load_model(entry.path, precision, DEVICE)
+def clip(model: Any, image: Tensor) -> tuple[Tensor, Row]:
     frames = torch.cat([image.roll(8 * index, dims=2) for index in reversed(range(FRAMES))])
-    output, seconds = _timed(lambda: engine.upscale(model, frames))
-    return output[-1:], {"seconds": seconds / FRAMES}
+    output, row = _measured(lambda: engine.upscale(model, frames))
+    return output[-1:], {**row, "seconds": row["seconds"] / FRAMES}
 
 
-def compiled(entry: Entry, precision: str, image: Tensor) -> tuple[Tensor, Row]:
-    model = load_model(entry.path, precision, DEVICE, compiled=True)
-    told: list[str] = []
-    started = time.perf_counter()
-    for _ in range(2):
-        engine.upscale(model, image, tell=told.append)
-    before = time.perf_counter() - started
-    output, seconds = _timed(lambda: engine.upscale(model, image, tell=told.append))
-    said = [text for text in told if "torch.compile" in text]
-    return output, {"seconds": seconds, "compiling_seconds": before, **({"told": said} if said else {})}
+def compiled(model: Any, image: Tensor) -> tuple[Tensor, Row]:
+    batch = image.movedim(-1, 1).to(DEVICE)
+    model.compiled = Compiled()
+    (_, first), (_, second) = (_measured(lambda: model(batch)) for _ in range(2))
+    output, row = _measured(lambda: model(batch).movedim(1, -1).cpu())
+    row |= {"compiling_seconds": first["seconds"] + second["seconds"]}
+    return output, {**row, "problem": "not compiled"} if model.compiled.is_given_up else row
 
 
-WAYS: dict[str, Callable[[Entry, str, Tensor], tuple[Tensor, Row]]] = {
+WAYS: dict[str, Callable[[Any, Tensor], tuple[Tensor, Row]]] = {
     "whole": at_once,
     "tiles": in_tiles,
     "strips": in_strips,
@@ -112,14 +100,18 @@ WAYS: dict[str, Callable[[Entry, str, Tensor], tuple[Tensor, Row]]] = {
 }
 
 
-def _timed(run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+def _measured(run: Callable[[], Tensor]) -> tuple[Tensor, Row]:
+    held = 0
     if GPU:
         torch.cuda.synchronize()
+        held = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     output = run()
     if GPU:
         torch.cuda.synchronize()
-    return output, time.perf_counter() - started
+    row: Row = {"seconds": time.perf_counter() - started}
+    return output, {**row, "peak_mib": (torch.cuda.max_memory_allocated() - held) / MIB} if GPU else row
 
 
 def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterator[Row]:
@@ -128,7 +120,7 @@ def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterato
         for way in arguments.ways:
             row = {"model": entry.model.name, "weights": entry.weights, "precision": precision, "way": way}
             try:
-                output, more = WAYS[way](entry, precision, image)
+                output, more = WAYS[way](load_model(entry.path, precision, DEVICE), image)
             except Exception as error:  # the next ways are still worth a try; it is reported
                 more = {"problem": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
             else:
@@ -139,7 +131,8 @@ def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterato
 
 def is_bad(row: Row) -> bool:
     too_far = row.get("max_255") is not None and not row["max_255"] <= LIMITS[row["precision"]]
-    return "problem" in row or too_far or row.get("peak_mib", 0) > row.get("planned_mib", 0) * 1.25
+    too_much = "planned_mib" in row and row.get("peak_mib", 0) > row["planned_mib"] * 1.25
+    return "problem" in row or too_far or too_much
 
 
 def show_kernels(entry: Entry, precision: str, image: Tensor) -> None:

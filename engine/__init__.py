@@ -9,7 +9,6 @@ In the order of the data:
     stitch   tiles -> the final tensor
     deliver  from the device to there, while the next tile is computed
     pulse    progress and cancellation
-    autotune how cuDNN computes what comes often
     tiles    run the plan for one picture, whatever the memory does
     reuse    what a picture has in common with the one before it
     frames   picture by picture: passes, resize, alpha, reuse

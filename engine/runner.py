@@ -91,7 +91,7 @@ def upscale(
         tell = tell or log.info
         tell(_what_is_planned(images, inputs, steps, now))
         with (
-            deliver.between(where, output.device) as way,
+            deliver.way_home(where, output.device) as way,
             Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check, way) as tiler,
         ):
             frames = Frames(tiler, pulse, steps, alpha_by, images.shape, where if on_device else output.device)
@@ -106,14 +106,19 @@ def upscale(
 
 
 def _upscale_all(images: Tensor, output: Tensor, frames: Frames, reuse_frames: bool) -> None:
-    model = frames.tiler.model
-    # a compiled network has no layers to feel; to look at them would compile it anew
-    network = None if getattr(model, "compiled", None) else getattr(model, "model", None)
-    with frames.pulse.inside(network):
+    with frames.pulse.inside(_felt(frames.tiler, images.shape)):
         for index, picture in enumerate(images):
             before = (images[index - 1], output[index - 1]) if reuse_frames and index else None
             frames.upscale(picture, output[index], before)
         frames.close()
+
+
+def _felt(tiler: Tiler, shape: tuple[int, ...]) -> Any:
+    """The network whose layers tell progress; None if it runs compiled, which to look at layers would spoil."""
+    plan = tiler.now.plan(shape[1], shape[2])
+    is_whole = plan.strip is None and (len(plan) == 1 or not tiler.now.facts.global_statistics)
+    compiled = getattr(tiler.model, "compiled", None)
+    return None if is_whole and compiled and not compiled.is_given_up else getattr(tiler.model, "model", None)
 
 
 def _what_is_planned(

@@ -1,7 +1,6 @@
 """One picture through the network, tile by tile, whatever the memory does meanwhile."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -14,8 +13,7 @@ from torch import Tensor, nn
 
 from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite
 from . import gather, memory, pixels
-from .autotune import tried_out
-from .deliver import AtOnce
+from .deliver import Delivery
 from .plan import MEANS_ROUNDS, Plan, plan
 from .stitch import Stitcher
 
@@ -68,7 +66,7 @@ class Tiler:
         cpu_fallback: bool,
         tell: Callable[[str], None],
         check: Callable[[], None],
-        deliver: AtOnce,
+        deliver: Delivery,
     ) -> None:
         """tell: called with a line for the user. check: called before each tile, however small; may raise.
 
@@ -83,7 +81,6 @@ class Tiler:
         self.deliver = deliver
         self.told: set[str] = set()
         self.has_learned = False
-        self.runs = Counter[tuple[int | None, ...]]()
         self.wanted_tile = conditions.tile
         self.borrowed = ExitStack()
 
@@ -120,7 +117,10 @@ class Tiler:
             if tile is None and len(current) == 1:
                 self.upscale(picture, output, means=means or None)
                 return
-            self.deliver.put(stitcher, self._in_smaller_tiles(source, output, means) if tile is None else tile, y, x)
+            if tile is None:
+                tile = self._in_smaller_tiles(source, output, means)
+            self.deliver.put(stitcher, tile, y, x)
+            del tile  # its memory is for the next one
 
     def _gathered_means(self, picture: Tensor, on_tile: Progress | None) -> list[Tensor]:
         """What the network's tiles must know of the whole picture; empty if they need not.
@@ -228,11 +228,8 @@ class Tiler:
         how: dict[str, Any] = {"rows": strip} if strip else {}
         if statistics:
             how["statistics"] = statistics
-        shape = (*source.shape, strip)
-        self.runs[shape] += 1
-        with tried_out(self.now.device, self.runs[shape]):
-            # a one-channel network gets the colours one after the other: memory is planned for one picture
-            results = [self._finite(one, how) for one in batch.split(1)]
+        # a one-channel network gets the colours one after the other: memory is planned for one picture
+        results = [self._finite(one, how) for one in batch.split(1)]
         result = results[0] if len(results) == 1 else torch.cat(results)
         expected = source.shape[0] * self.now.facts.scale, source.shape[1] * self.now.facts.scale
         if result.shape[-2:] != expected:

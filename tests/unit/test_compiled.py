@@ -12,7 +12,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import UpscaleModel, load_model
 from apisr_pack.apisr_archs.compiled import Compiled
-from apisr_pack.engine import upscale
+from apisr_pack.engine import bytes_for, plan, upscale
 from apisr_pack.tests import reference
 from torch import Tensor
 
@@ -74,7 +74,10 @@ def test_through_the_engine(no_compiler: None, tmp_path: Path) -> None:
     told: list[str] = []
     seen: list[float] = []
     how: dict[str, Any] = {"tile": 40, "overlap": 12}
+    torch._dynamo.utils.counters.clear()
     got = upscale(compiled, images, **how, tell=told.append, on_tile=lambda done, _: seen.append(done))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"], "of what looks at layers for the progress"
     assert torch.allclose(got, upscale(plain, images, **how), atol=1e-5)
     assert len([text for text in told if "being compiled" in text]) == 1
     assert seen == sorted(seen)
@@ -94,7 +97,7 @@ def no_backend(_: Tensor) -> Tensor:
     ("answer", "reason"),
     [
         (no_backend, "RuntimeError: Cannot find a working triton installation."),
-        (lambda x: x + 0.01, "it is 0.01 off"),
+        (lambda x: x + 0.0012, "it is 0.0012 off"),
         (lambda x: x * float("nan"), "it is nan off"),
         (lambda x: x[..., :-4], "it gave (1, 3, 36, 32), not (1, 3, 36, 36)"),
     ],
@@ -108,9 +111,43 @@ def test_what_fails_or_differs_is_not_used(
     assert result(compiled, image)[1] == [], "a size that comes once is not worth it"
     got, told = result(compiled, image)
     assert torch.equal(got, result(plain, image)[0])
+    assert told[0] == "The model is being compiled for 9x9, which takes a minute or more."
     assert told[1] == f"The model runs without torch.compile, which did not work here ({reason})."
     assert result(compiled, image)[1] == [], "it is said once"
     assert torch.equal(result(compiled, image)[0], got)
+
+
+@pytest.mark.parametrize(
+    ("precision", "off", "refused"),
+    [("fp32", 0.0008, False), ("fp16", 0.003, False), ("fp16", 0.005, True), ("bf16", 0.06, True)],
+)
+def test_how_far_off_is_too_far(
+    precision: str, off: float, refused: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A step of 255 is 0.0039."""
+    monkeypatch.setattr(torch, "compile", broken(lambda x: x + off))
+    compiled = model_of("Compact", tmp_path, precision=precision, compiled=True)
+    with torch.no_grad():
+        compiled.model.body[-1].weight.zero_()
+        compiled.model.body[-1].bias.zero_()
+    image = torch.zeros(1, 3, 6, 6)  # so that the result is 0, where roundings are small
+    for _ in range(2):
+        result(compiled, image)
+    assert compiled.compiled
+    assert compiled.compiled.is_given_up is refused
+
+
+def test_once_checked_a_size_is_computed_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    runs: list[str] = []
+    monkeypatch.setattr(torch, "compile", lambda run, **_: lambda *a: (runs.append("compiled"), run(*a))[1])
+    compiled = model_of("Compact", tmp_path, compiled=True)
+    compiled.model.body[0].register_forward_hook(lambda *_: runs.append("layer"))
+    counts = []
+    for _ in range(4):
+        runs.clear()
+        result(compiled, torch.rand(1, 3, 9, 9))
+        counts.append((runs.count("compiled"), runs.count("layer")))
+    assert counts == [(0, 1), (1, 2), (1, 1), (1, 1)]
 
 
 def test_what_fails_at_a_later_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -128,21 +165,34 @@ def test_what_fails_at_a_later_picture(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert len(calls) == 3
 
 
-def test_memory_that_is_short_without_it_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The engine shall see that, and make smaller tiles; the compiler is not to blame."""
+def test_memory_that_is_short_is_not_the_compiler_s_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The engine shall see that, and make smaller tiles."""
+    calls: list[int] = []
 
-    def short(*_: Any) -> Tensor:
-        raise torch.OutOfMemoryError("out of memory")
+    def short(x: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return x
 
-    monkeypatch.setattr(torch, "compile", lambda run, **_: run)
-    compiled = model_of("Compact", tmp_path, compiled=True)
-    result(compiled, torch.rand(1, 3, 9, 9))
-    with monkeypatch.context() as scarce:
-        scarce.setattr(compiled, "_call_fn", short)
-        with pytest.raises(torch.OutOfMemoryError):
-            result(compiled, torch.rand(1, 3, 9, 9))
-    result(compiled, torch.rand(1, 3, 9, 9))
+    monkeypatch.setattr(torch, "compile", broken(short))
+    compiled, image = model_of("Compact", tmp_path, compiled=True), torch.rand(1, 3, 9, 9)
+    result(compiled, image)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        result(compiled, image)
+    result(compiled, image)
+    assert compiled.compiled
     assert not compiled.compiled.is_given_up
+    assert len(calls) == 2
+
+
+def test_a_forward_that_somebody_has_replaced_stays(no_compiler: None, tmp_path: Path) -> None:
+    compiled, image = model_of("RRDB 4x", tmp_path, compiled=True), torch.rand(1, 3, 40, 40)
+    block = compiled.model.body[0]
+    forward = block.forward = lambda x: torch.zeros_like(x)
+    results = [result(compiled, image)[0] for _ in range(3)]
+    assert torch.equal(results[0], results[2])
+    assert block.forward is forward
 
 
 def test_what_overflows_in_half_precision_is_not_the_compiler_s_fault(no_compiler: None, tmp_path: Path) -> None:
@@ -183,6 +233,37 @@ def test_elsewhere_the_plain_network_runs(kind: str, monkeypatch: pytest.MonkeyP
         compiled.model.double()
     result(compiled, torch.rand(1, 3, 9, 9))
     assert len(calls) == 1
+
+
+def test_what_is_not_compiled_can_be_cancelled_at_each_layer(no_compiler: None, tmp_path: Path) -> None:
+    compiled, image = model_of("RRDB 4x", tmp_path, compiled=True), torch.rand(1, 96, 24, 3)
+    asked: list[int] = []
+    how: dict[str, Any] = {"is_cancelled": lambda: bool(asked.append(1)), "reuse_frames": False}
+    upscale(compiled, image, **how)
+    whole = len(asked)
+    short = bytes_for(96, 24, compiled.facts, torch.float32) // 2
+    assert plan(96, 24, compiled.facts, budget=short).strip
+    upscale(compiled, image, budget=short, **how)
+    in_strips = len(asked) - whole
+    assert compiled.compiled
+    compiled.compiled.is_given_up = True
+    upscale(compiled, image, **how)
+    assert whole < 6
+    assert in_strips > 12
+    assert len(asked) - whole - in_strips > 12
+
+
+@pytest.mark.slow
+def test_more_sizes_than_torch_compiles_by_itself(
+    no_compiler: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiled = model_of("Compact", tmp_path, compiled=True)
+    monkeypatch.setattr(type(compiled.model), "any_size", False)
+    torch._dynamo.utils.counters.clear()
+    for side in range(10, 20):
+        for _ in range(2):
+            result(compiled, torch.rand(1, 3, side, 12))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 10
 
 
 def test_strips_run_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +21,6 @@ from apisr_pack.engine.stitch import Stitcher
 from apisr_pack.tests.nearest import NearestModel, enlarged
 from torch import Tensor
 
-CPU = torch.device("cpu")
 LATE = 0.001
 """Seconds."""
 
@@ -28,14 +28,13 @@ LATE = 0.001
 class Late(InBackground):
     """Whoever reads without waiting reads what was there before."""
 
-    def _write(self, arrived: Any, write: Callable[[], Any]) -> None:
-        time.sleep(LATE)
-        super()._write(arrived, write)
+    def _later(self, write: Callable[[], Any]) -> None:
+        super()._later(lambda: (time.sleep(LATE), write()))
 
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(deliver, "between", lambda *_: Late(CPU))
+    monkeypatch.setattr(deliver, "way_home", lambda *_: Late())
     monkeypatch.setattr(deliver, "PIECE", 20_000)
     yield
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("apisr-writer")]
@@ -130,40 +129,81 @@ def test_an_error_of_the_last_piece_is_not_lost(
         upscale(NearestModel(), torch.rand(1, 14, 20, 3), size=size)
 
 
-def test_cancelling_leaves_nothing_running(late: None) -> None:
-    asked: list[int] = []
+def test_cancelling_leaves_nothing_running(late: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it wait for what nobody will look at."""
+    put, written, asked = Stitcher.put, [], []
+    monkeypatch.setattr(Stitcher, "put", lambda *a: (time.sleep(0.05), written.append(1), put(*a)))
 
     def cancelled() -> bool:
-        asked.append(1)
-        return len(asked) > 6
+        asked.append(len(written))
+        return len(asked) > 12
 
     with pytest.raises(Cancelled):
         upscale(NearestModel(), torch.rand(4, 60, 60, 3), tile=40, is_cancelled=cancelled)
+    assert len(written) <= asked[-1] + 1, "the one that was being written"
 
 
 def test_not_more_than_some_are_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliver, "PIECE", 12)
     most: list[int] = []
     target, source = torch.empty(50, 1, 3), torch.rand(50, 1, 3)
-    with Late(CPU) as way:
-        for top, piece, arrived in way._sent(source):
-            way._later(arrived, lambda top=top, piece=piece: target[top : top + len(piece)].copy_(piece))
-            most.append(len(way.on_the_way))
+    with Late() as way:
+        for top, piece in way._home(source):
+            way._later(lambda top=top, piece=piece: target[top : top + len(piece)].copy_(piece))
+            most.append(len(way.waiting))
         way.wait()
-    assert max(most) == deliver.MOST_ON_THE_WAY
+    assert max(most) == deliver.MOST_WAITING
     assert torch.equal(target, source)
 
 
 def test_memory_is_touched_before_it_is_written() -> None:
     room = torch.ones(2, 3000, 3)
-    with InBackground(CPU) as way:
+    with InBackground() as way:
         way.prepare(room)
         way.wait()
     assert (room.view(-1) == 0).nonzero().flatten().tolist() == list(range(0, room.numel(), 1024))
 
 
 @pytest.mark.parametrize(
-    ("device", "output", "kind"), [("cpu", "cpu", AtOnce), ("mps", "cpu", AtOnce), ("cuda", "cuda", AtOnce)]
+    ("device", "output", "kind"),
+    [("cpu", "cpu", AtOnce), ("mps", "cpu", AtOnce), ("cuda", "cuda", AtOnce), ("cuda:1", "cpu", InBackground)],
 )
 def test_only_from_a_gpu_to_the_computer_in_background(device: str, output: str, kind: type) -> None:
-    assert type(deliver.between(torch.device(device), torch.device(output))) is kind
+    with deliver.way_home(torch.device(device), torch.device(output)) as way:
+        assert type(way) is kind
+
+
+def test_each_picture_that_is_computed_is_prepared(late: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Tensor] = []
+    monkeypatch.setattr(Late, "prepare", lambda _, room: prepared.append(room))
+    images = clip()
+    result = upscale(NearestModel(), images)
+    assert [room.data_ptr() for room in prepared] == [result[index].data_ptr() for index in (0, 2, 3, 4, 6, 7)]
+
+
+def test_no_finished_tile_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU its memory is for the next one."""
+    taken: list[weakref.ref[Tensor]] = []
+
+    class Watched(AtOnce):
+        def take(self, tile: Tensor, output: Tensor) -> Tensor:
+            tile = super().take(tile, output).clone()
+            taken.append(weakref.ref(tile))
+            return tile
+
+    class Watching(NearestModel):
+        def __call__(self, image: Tensor) -> Tensor:
+            assert all(tile() is None for tile in taken)
+            return super().__call__(image)
+
+    monkeypatch.setattr(deliver, "way_home", lambda *_: Watched())
+    upscale(Watching(), torch.rand(1, 60, 60, 3), tile=40)
+    assert len(taken) == 4
+
+
+def test_without_page_locked_memory() -> None:
+    """As on a machine without a GPU, where torch has none."""
+    with InBackground() as way:
+        for _ in range(2):
+            assert way._room_for(torch.rand(2, 3, 3)).shape == (2, 3, 3)
+        assert way.can_lock_pages is torch.cuda.is_available()

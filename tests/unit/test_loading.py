@@ -116,6 +116,18 @@ def test_format_is_told_by_content_not_by_name(zoo_row: Any, tmp_path: Path) -> 
     check(load_model(safetensors.rename(tmp_path / "a.pth")), zoo_row)
 
 
+def test_counters_stay_whole_numbers(tmp_path: Path) -> None:
+    number = torch.tensor(70_000)  # infinite in fp16
+    weights = reference.with_weights(lambda: reference.dat(depth=[2], num_heads=[6]))[1]
+    for name in weights:
+        if name.endswith("num_batches_tracked"):
+            weights[name] = number
+    model = load_model(save(weights, tmp_path / "a.pth"), precision="fp16")
+    kept = {name: value for name, value in model.model.state_dict().items() if name.endswith("num_batches_tracked")}
+    assert kept
+    assert all(torch.equal(value, number) and value.dtype == number.dtype for value in kept.values())
+
+
 def test_old_torch_format_and_half_weights(tmp_path: Path) -> None:
     theirs, weights = reference.ZOO["realesr-animevideov3"]()
     half = {key: value.half() for key, value in weights.items()}

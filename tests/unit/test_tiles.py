@@ -9,8 +9,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import bytes_for, memory, pixels, tiles, upscale
-from apisr_pack.engine.autotune import tried_out
+from apisr_pack.engine import bytes_for, memory, pixels, upscale
 from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
 from apisr_pack.engine.pulse import Pulse
@@ -188,37 +187,6 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
             frames.upscale(picture, result, None)
     for picture, result in zip(images, output, strict=True):
         assert torch.equal(result, pixels.resize(enlarged(picture[None], 2)[0], (50, 40)))
-
-
-# cuDNN's choice of algorithms
-
-
-def test_algorithms_are_tried_for_shapes_that_come_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the host's own setting is left as it was."""
-    seen: list[bool] = []
-
-    class Watching(Model):
-        def __call__(self, image: Tensor, **how: Any) -> Tensor:
-            seen.append(torch.backends.cudnn.benchmark)
-            return super().__call__(image, **how)
-
-    images = torch.rand(6, 20, 20, 3)
-    upscale(Watching(), images)
-    assert not any(seen), "the CPU has none"
-    monkeypatch.setattr(tiles, "tried_out", lambda _, runs: tried_out(torch.device("cuda"), runs))
-    for host_s in (False, True):
-        seen.clear()
-        monkeypatch.setattr(torch.backends.cudnn, "benchmark", host_s)
-        upscale(Watching(), torch.cat((images, torch.rand(1, 20, 20, 3))))
-        upscale(Watching(), torch.rand(1, 30, 30, 3))
-        assert seen == [host_s] * 3 + [True] * 4 + [host_s], "as often as it came, not as often as anything did"
-        assert torch.backends.cudnn.benchmark is host_s
-
-
-def test_the_host_s_setting_comes_back_after_an_error() -> None:
-    with pytest.raises(RuntimeError, match="mishap"), tried_out(torch.device("cuda"), 100):
-        raise RuntimeError("mishap")
-    assert not torch.backends.cudnn.benchmark
 
 
 # Estimates
