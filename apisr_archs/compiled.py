@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from types import MethodType
 from typing import Any
 
@@ -21,8 +22,14 @@ ROUNDINGS = 4
 far from fp32 without it."""
 
 
+MOST_SIZES = 4
+"""That are compiled, where each size must be: a clip has many, if only parts of its frames are computed."""
 MOST_VARIANTS = 64
-"""Kinds and sizes of a region that are compiled; torch gives up at 8. Further ones run as they are."""
+"""Of a region: its kinds, times sizes, times precisions. By itself torch gives up at 8."""
+COMPILING = Lock()
+"""torch.compile crashes in two threads at once."""
+
+Case = tuple[torch.Size, torch.dtype, torch.device]
 
 
 class Compiled:
@@ -34,9 +41,8 @@ class Compiled:
 
     def __init__(self) -> None:
         self.forwards: dict[type[nn.Module], Callable[..., Any]] = {}
-        self.home: tuple[torch.dtype, torch.device] | None = None
-        self.seen: set[torch.Size] = set()
-        self.checked: set[torch.Size] = set()
+        self.seen: set[Case] = set()
+        self.checked: set[Case] = set()
         self.is_given_up = False
 
     def __call__(
@@ -45,53 +51,72 @@ class Compiled:
         """call(network, image), compiled if that works.
 
         tell: called with a line for the user before the first time, which takes long, and when it does not work.
+
+        Raises:
+            torch.cuda.OutOfMemoryError: whoever calls can make the picture smaller.
         """
-        where = image.dtype, image.device
-        self.home = self.home or where  # elsewhere it runs only in an emergency
-        if self.is_given_up or where != self.home or image.shape not in self.seen:
-            self.seen.add(image.shape)
+        case = image.shape, image.dtype, image.device
+        if case in self.checked and not self.is_given_up:
+            result, problem = self._compiled(call, network, image)
+            if result is not None:
+                return result
+        elif self._is_worth_it(case, network):
+            if not (self.checked and _any_size(network)):
+                height, width = image.shape[-2:]
+                tell(f"The model is being compiled for {width}x{height}, which takes a minute or more.")
+            with COMPILING:
+                result, problem = self._compiled(call, network, image)
+        else:
+            self.seen.add(case)
             return call(network, image)
-        if image.shape not in self.checked and not (self.checked and getattr(network, "any_size", False)):
-            height, width = image.shape[-2:]
-            tell(f"The model is being compiled for {width}x{height}, which takes a minute or more.")
-        result = problem = None
-        try:
-            with self._compiled_regions(network), torch._dynamo.config.patch(cache_size_limit=MOST_VARIANTS):
-                result = call(network, image)
-        except torch.cuda.OutOfMemoryError:
-            raise  # for whoever can make the picture smaller
-        except Exception as error:  # compilers fail in many ways; the network's own run tells whether it is to blame
-            log.debug("torch.compile failed", exc_info=True)
-            problem = f"{type(error).__name__}: {error}".splitlines()[0]
-        if result is not None and image.shape in self.checked:
-            return result
         expected = call(network, image)
-        if not is_finite(expected):
-            return expected  # half precision was too small: not the compiler's fault
-        if result is not None:
-            problem = _difference(result, expected)
+        if result is not None and not is_finite(expected):
+            self.seen.discard(case)  # half precision was too small: not the compiler's fault
+            return expected
+        problem = problem if result is None else _difference(result, expected)
         if problem:
             self.is_given_up = True
             tell(f"The model runs without torch.compile, which did not work here ({problem}).")
-        self.checked.add(image.shape)
+        self.checked.add(case)
         return expected
+
+    def _is_worth_it(self, case: Case, network: nn.Module) -> bool:
+        is_one_of_few = _any_size(network) or len(self.checked) < MOST_SIZES
+        return case in self.seen and is_one_of_few and not self.is_given_up
+
+    def _compiled(
+        self, call: Callable[[Any, Tensor], Tensor], network: nn.Module, image: Tensor
+    ) -> tuple[Tensor | None, str]:
+        """The result, or what went wrong."""
+        try:
+            with self._compiled_regions(network), torch._dynamo.config.patch(cache_size_limit=MOST_VARIANTS):
+                return call(network, image), ""
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except Exception as error:  # compilers fail in many ways; the network's own run tells whether it is to blame
+            log.debug("torch.compile failed", exc_info=True)
+            return None, f"{type(error).__name__}: {error}".splitlines()[0]
 
     @contextmanager
     def _compiled_regions(self, network: nn.Module) -> Iterator[None]:
         """As long as this lasts, the network's regions run compiled."""
-        block, any_size = (network.region, network.any_size) if isinstance(network, FilledNetwork) else (None, False)
+        block = network.region if isinstance(network, FilledNetwork) else None
         found = [module for module in network.modules() if block and isinstance(module, block)] or [network]
         regions = [module for module in found if "forward" not in vars(module)]  # else somebody has put theirs there
         try:
             for region in regions:
                 kind = type(region)
                 if kind not in self.forwards:
-                    self.forwards[kind] = torch.compile(kind.forward, dynamic=any_size)
+                    self.forwards[kind] = torch.compile(kind.forward, dynamic=_any_size(network))
                 region.forward = MethodType(self.forwards[kind], region)
             yield
         finally:
             for region in regions:
                 vars(region).pop("forward", None)
+
+
+def _any_size(network: nn.Module) -> bool:
+    return isinstance(network, FilledNetwork) and network.any_size
 
 
 def _difference(result: Tensor, expected: Tensor) -> str | None:

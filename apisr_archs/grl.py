@@ -21,7 +21,7 @@ from .facts import Facts, Halo, Strips, bytes_per_pixel
 from .layers import Conv2d, FilledNetwork, LayerNorm, Linear
 from .layout import channels_last, image, tokens
 from .padding import pad_to_multiple
-from .tail import EnlargingConv2d, enlarge_4x
+from .tail import enlarge_4x
 from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 WINDOW: Window = (8, 8)
@@ -261,8 +261,8 @@ class GRL(FilledNetwork):
         self.norm_end = LayerNorm(dim)
         self.conv_after_body = Conv2d(dim, dim, 3, padding=1)
         self.conv_before_upsample = nn.Sequential(Conv2d(dim, features, 3, padding=1), nn.LeakyReLU(0.01))
-        self.conv_up1 = EnlargingConv2d(features, features)
-        self.conv_up2 = EnlargingConv2d(features, features)
+        self.conv_up1 = Conv2d(features, features, 3, padding=1)
+        self.conv_up2 = Conv2d(features, features, 3, padding=1)
         self.conv_hr = Conv2d(features, features, 3, padding=1)
         self.conv_last = Conv2d(features, 3, 3, padding=1)
         self.register_buffer("mean", torch.empty(1, 3, 1, 1), persistent=False)

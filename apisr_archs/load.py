@@ -36,8 +36,8 @@ def load_model(
         path: a .pth, .pt, .ckpt or .safetensors file.
         precision: "fp32", "fp16" or "bf16", of the weights and the arithmetic; images are cast on the way in and out.
         device: where the model is put.
-        compiled: run the network through torch.compile, which takes a minute or more at the first picture; if that
-            does not work, the network runs as it is.
+        compiled: run the network through torch.compile, which takes a minute or more at the second picture of a size;
+            if that does not work, the network runs as it is.
 
     Raises:
         MissingWeights, CorruptWeights, UnsafeWeights: see `read_state_dict`.

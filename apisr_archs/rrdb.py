@@ -19,7 +19,7 @@ from .layers import Conv2d, FilledNetwork
 from .layout import channels_last
 from .padding import pad_to_multiple
 from .strips import convolved_rows, in_strips
-from .tail import EnlargingConv2d, enlarge_4x, lrelu
+from .tail import enlarge_4x, lrelu
 
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
@@ -145,8 +145,8 @@ class RRDBNet(FilledNetwork):
         self.conv_first = _conv(config.channels * config.unshuffle**2, features)
         self.body = nn.Sequential(*(ResidualDenseBlocks(features, config.growth) for _ in range(config.blocks)))
         self.conv_body = _conv(features, features)
-        self.conv_up1 = EnlargingConv2d(features, features)
-        self.conv_up2 = EnlargingConv2d(features, features)
+        self.conv_up1 = _conv(features, features)
+        self.conv_up2 = _conv(features, features)
         self.conv_hr = _conv(features, features)
         self.conv_last = _conv(features, config.channels)
 

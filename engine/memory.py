@@ -170,6 +170,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in OUT_OF_MEMORY)
 
 
+def is_the_computer_s(error: BaseException) -> bool:
+    """Whether it was not a GPU's memory that ran out."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def same_device(one: torch.device, other: torch.device) -> bool:
     """Whether two names mean one device: "mps" and "mps:0" do, as "cuda" may be any of its GPUs."""
     return one.type == other.type and (one.index == other.index or None in (one.index, other.index))

@@ -193,8 +193,9 @@ def _numbers_when_out_of_memory(
     except Exception as error:
         if isinstance(error, NotEnoughMemory) or not is_out_of_memory(error):
             raise
+        where = torch.device("cpu") if memory.is_the_computer_s(error) else device
         raise NotEnoughMemory(
-            f"Out of memory on {device} while putting the picture together{memory.said_free(device)}. Upscale fewer "
+            f"Out of memory on {where} while putting the picture together{memory.said_free(where)}. Upscale fewer "
             "pictures at a time, ask for a smaller size, or close other programs."
         ) from error
 

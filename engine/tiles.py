@@ -190,6 +190,10 @@ class Tiler:
         cpu = torch.device("cpu")
         self.tell(f"Out of memory on {self.now.device}: going on with the CPU, which is slow.")
         self.borrowed.enter_context(in_fp32(network, cpu))
+        compiled = getattr(self.model, "compiled", None)
+        if compiled:  # in an emergency nobody waits for a compiler
+            self.model.compiled = None
+            self.borrowed.callback(setattr, self.model, "compiled", compiled)
         # half: the output's memory counts as free until it is written
         budget = memory.usable_bytes(cpu) // 2
         self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=budget, tile=self.wanted_tile)

@@ -59,8 +59,8 @@ class APISRModelLoader(io.ComfyNode):
                     optional=True,
                     default=False,
                     advanced=True,
-                    tooltip="Run the model through torch.compile. The first picture takes a minute or more longer; "
-                    "worthwhile for long videos. Checked against the plain model, which goes on if it fails.",
+                    tooltip="Run the model through torch.compile. The second picture of a size takes a minute or more "
+                    "longer; worthwhile for long videos. Checked against the plain model, which goes on if it fails.",
                 ),
             ],
             outputs=[

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import UpscaleModel, load_model
-from apisr_pack.apisr_archs.compiled import Compiled
+from apisr_pack.apisr_archs import compiled as module
+from apisr_pack.apisr_archs.compiled import MOST_SIZES, Compiled
 from apisr_pack.engine import bytes_for, plan, upscale
 from apisr_pack.tests import reference
 from torch import Tensor
@@ -218,21 +219,49 @@ def test_a_copy_runs_its_own_network(no_compiler: None, tmp_path: Path) -> None:
     assert torch.allclose(result(model, image)[0], before, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["dtype", "device"])
-def test_elsewhere_the_plain_network_runs(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where it goes in an emergency, nobody waits for a compiler."""
+def test_another_precision_is_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(torch, "compile", lambda run, **_: lambda *a: (calls.append(1), run(*a))[1])
+    monkeypatch.setattr(torch, "compile", broken(lambda x: (calls.append(1), x)[1]))
+    compiled, image = model_of("Compact", tmp_path, compiled=True), torch.rand(1, 3, 9, 9)
+    for _ in range(3):
+        result(compiled, image)
+    compiled.to(torch.float64)
+    told = [result(compiled, image)[1] for _ in range(3)]
+    assert len(calls) == 4
+    assert told == [[], [], []], "this network is compiled for all sizes"
+
+
+@pytest.mark.parametrize("answer", [lambda x: x, no_backend])
+def test_pictures_that_are_not_finite(
+    answer: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A right result tells nothing by them; an error does."""
+    monkeypatch.setattr(torch, "compile", broken(answer))
     compiled = model_of("Compact", tmp_path, compiled=True)
-    for _ in range(2):
-        result(compiled, torch.rand(1, 3, 9, 9))
+    for _ in range(4):
+        result(compiled, torch.full((1, 3, 9, 9), float("nan")))
     assert compiled.compiled
-    if kind == "device":
-        compiled.compiled.home = torch.float32, torch.device("cuda")
-    else:
-        compiled.model.double()
-    result(compiled, torch.rand(1, 3, 9, 9))
-    assert len(calls) == 1
+    assert compiled.compiled.is_given_up is (answer is no_backend)
+    assert not compiled.compiled.checked or answer is no_backend
+
+
+def test_few_sizes_where_each_must_be_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As of the parts of frames that change in a clip."""
+    monkeypatch.setattr(torch, "compile", broken(lambda x: x))
+    compiled = model_of("Compact", tmp_path, compiled=True)
+    monkeypatch.setattr(type(compiled.model), "any_size", False)
+    told = [text for side in range(8, 20) for _ in range(3) for text in result(compiled, torch.rand(1, 3, side, 9))[1]]
+    assert [text.split()[6] for text in told] == [f"9x{side}," for side in range(8, 8 + MOST_SIZES)]
+
+
+def test_threads_compile_one_after_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """torch.compile can crash the process in two threads at once. What is compiled runs in any number."""
+    locked: list[bool] = []
+    monkeypatch.setattr(torch, "compile", broken(lambda x: (locked.append(module.COMPILING.locked()), x)[1]))
+    compiled = model_of("Compact", tmp_path, compiled=True)
+    for _ in range(3):
+        result(compiled, torch.rand(1, 3, 9, 9))
+    assert locked == [True, False]
 
 
 def test_what_is_not_compiled_can_be_cancelled_at_each_layer(no_compiler: None, tmp_path: Path) -> None:
@@ -259,6 +288,7 @@ def test_more_sizes_than_torch_compiles_by_itself(
 ) -> None:
     compiled = model_of("Compact", tmp_path, compiled=True)
     monkeypatch.setattr(type(compiled.model), "any_size", False)
+    monkeypatch.setattr(module, "MOST_SIZES", 10)
     torch._dynamo.utils.counters.clear()
     for side in range(10, 20):
         for _ in range(2):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import memory, pixels, plan, upscale
+from apisr_pack.engine import memory, pixels, plan, runner, upscale
 from apisr_pack.tests import trained
 from apisr_pack.tests.nearest import NearestModel, enlarged
 from torch import Tensor
@@ -52,6 +52,22 @@ def test_out_of_memory_beside_the_network_says_numbers(monkeypatch: pytest.Monke
     monkeypatch.setattr(pixels, "resize", none_left)
     with pytest.raises(NotEnoughMemory, match=r"on cpu while putting the picture together; [\d.]+ GB seem to be free"):
         upscale(NearestModel(), torch.rand(1, 8, 8, 3), size=(5, 5))
+
+
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        (MemoryError(), "cpu"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "cpu"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "xpu"),
+        (RuntimeError("MPS backend out of memory"), "xpu"),
+    ],
+)
+def test_it_is_said_which_memory_ran_out(error: Exception, where: str) -> None:
+    """Not always that of the device on which the network runs."""
+    beside = runner._numbers_when_out_of_memory(memory.is_out_of_memory, torch.device("xpu"))
+    with pytest.raises(NotEnoughMemory, match=f"^Out of memory on {where} while putting the picture together"), beside:
+        raise error
 
 
 def test_fast_preset_does_not_touch_what_is_reused() -> None:
