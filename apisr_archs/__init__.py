@@ -25,7 +25,7 @@ from .facts import Facts, Halo, Strips
 from .finite import is_finite
 from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
-from .model import UpscaleModel, in_fp32
+from .model import UpscaleModel, in_fp32, uncompiled
 from .statistics import Statistics
 
 __all__ = [
@@ -47,4 +47,5 @@ __all__ = [
     "is_misread_grl",
     "load_model",
     "set_precision",
+    "uncompiled",
 ]

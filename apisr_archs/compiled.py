@@ -20,8 +20,6 @@ TOLERANCE = 1e-3
 ROUNDINGS = 4
 """The same in lower precisions, in roundings of the largest number: a step in fp16, eight in bf16, which are about as
 far from fp32 without it."""
-
-
 MOST_SIZES = 4
 """That are compiled, where each size must be: a clip has many, if only parts of its frames are computed."""
 MOST_VARIANTS = 64

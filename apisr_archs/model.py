@@ -71,6 +71,20 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
 
 
 @contextmanager
+def uncompiled(model: Any) -> Iterator[None]:
+    """As long as this lasts, any UPSCALE_MODEL runs without torch.compile."""
+    compiled = getattr(model, "compiled", None)
+    if compiled is None:
+        yield
+        return
+    model.compiled = None
+    try:
+        yield
+    finally:
+        model.compiled = compiled
+
+
+@contextmanager
 def in_fp32(network: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """The weights in fp32, and on another device if one is named, for as long as this lasts.
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..apisr_archs import NotEnoughMemory, facts_of
+from ..apisr_archs import NotEnoughMemory, facts_of, uncompiled
 from . import alpha, deliver, memory
 from .frames import CANVAS_SHARE, Frames, canvas_bytes
 from .plan import PRESETS
@@ -106,19 +106,28 @@ def upscale(
 
 
 def _upscale_all(images: Tensor, output: Tensor, frames: Frames, reuse_frames: bool) -> None:
-    with frames.pulse.inside(_felt(frames.tiler, images.shape)):
+    with _felt_or_compiled(frames, images.shape):
         for index, picture in enumerate(images):
             before = (images[index - 1], output[index - 1]) if reuse_frames and index else None
             frames.upscale(picture, output[index], before)
         frames.close()
 
 
-def _felt(tiler: Tiler, shape: tuple[int, ...]) -> Any:
-    """The network whose layers tell progress; None if it runs compiled, which to look at layers would spoil."""
+@contextmanager
+def _felt_or_compiled(frames: Frames, shape: tuple[int, ...]) -> Iterator[None]:
+    """Progress and cancellation at each layer; or, where pictures run compiled, at each tile.
+
+    Not both: what looks at the layers would be compiled with them.
+    """
+    tiler = frames.tiler
     plan = tiler.now.plan(shape[1], shape[2])
-    is_whole = plan.strip is None and (len(plan) == 1 or not tiler.now.facts.global_statistics)
+    needs_arguments = plan.strip is not None or (len(plan) > 1 and tiler.now.facts.global_statistics)
     compiled = getattr(tiler.model, "compiled", None)
-    return None if is_whole and compiled and not compiled.is_given_up else getattr(tiler.model, "model", None)
+    if compiled and not compiled.is_given_up and not needs_arguments:
+        yield
+    else:
+        with uncompiled(tiler.model), frames.pulse.inside(getattr(tiler.model, "model", None)):
+            yield
 
 
 def _what_is_planned(

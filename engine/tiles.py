@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite
+from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite, uncompiled
 from . import gather, memory, pixels
 from .deliver import Delivery
 from .plan import MEANS_ROUNDS, Plan, plan
@@ -190,10 +190,7 @@ class Tiler:
         cpu = torch.device("cpu")
         self.tell(f"Out of memory on {self.now.device}: going on with the CPU, which is slow.")
         self.borrowed.enter_context(in_fp32(network, cpu))
-        compiled = getattr(self.model, "compiled", None)
-        if compiled:  # in an emergency nobody waits for a compiler
-            self.model.compiled = None
-            self.borrowed.callback(setattr, self.model, "compiled", compiled)
+        self.borrowed.enter_context(uncompiled(self.model))  # in an emergency nobody waits for a compiler
         # half: the output's memory counts as free until it is written
         budget = memory.usable_bytes(cpu) // 2
         self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=budget, tile=self.wanted_tile)

@@ -13,7 +13,7 @@ import torch
 from apisr_pack.apisr_archs import UpscaleModel, load_model
 from apisr_pack.apisr_archs import compiled as module
 from apisr_pack.apisr_archs.compiled import MOST_SIZES, Compiled
-from apisr_pack.engine import bytes_for, plan, upscale
+from apisr_pack.engine import bytes_for, memory, plan, upscale
 from apisr_pack.tests import reference
 from torch import Tensor
 
@@ -294,6 +294,21 @@ def test_more_sizes_than_torch_compiles_by_itself(
         for _ in range(2):
             result(compiled, torch.rand(1, 3, side, 12))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 10
+
+
+def test_parts_of_frames_that_run_in_strips_are_not_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What looks at the layers of the strips would be compiled with them."""
+    monkeypatch.setattr(torch, "compile", broken(no_backend))
+    compiled = model_of("Compact", tmp_path, compiled=True)
+    frames = torch.rand(1, 560, 500, 3).repeat(5, 1, 1, 1)
+    for index in range(1, 5):
+        frames[index, :4, :4] = index / 5
+    assert plan(560, 500, compiled.facts, piece=memory.CPU_PIECE).strip
+    told: list[str] = []
+    upscale(compiled, frames, tell=told.append)
+    assert told[-1] == "0 of 5 frames copied, 4 computed in part: 80% of the work saved."
+    assert not [text for text in told if "compile" in text]
+    assert compiled.compiled
 
 
 def test_strips_run_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
