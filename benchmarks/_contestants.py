@@ -153,6 +153,7 @@ def contestants(entry: Entry, comfyui: bool, only: Sequence[str]) -> list[Contes
     makers: dict[str, Callable[[], Contestant]] = {
         "reference": lambda: _tiled_reference(entry, comfyui),
         "ours": lambda: ours(entry),
+        "compiled": lambda: _compiled(entry),
     }
     if comfyui:
         makers = {"core": lambda: core_node(entry), **makers}
@@ -180,6 +181,21 @@ def ours(entry: Entry, name: str = "ours", **options: Any) -> Contestant:
     precision = "fp16" if GPU else "fp32"
     model = load_model(entry.path, precision, DEVICE)
     return Contestant(name, precision, lambda image: engine.upscale(model, image, **options))
+
+
+def _compiled(entry: Entry) -> Contestant:
+    precision = "fp16" if GPU else "fp32"
+    model = load_model(entry.path, precision, DEVICE, compiled=True)
+    ready: set[torch.Size] = set()
+
+    def run(image: Tensor) -> Tensor:
+        if image.shape not in ready:
+            ready.add(image.shape)
+            for _ in range(2):  # the first of a size runs as it is, the second compiles and compares
+                engine.upscale(model, image)
+        return engine.upscale(model, image)
+
+    return Contestant("ours, compiled", precision, run)
 
 
 def _tiled_reference(entry: Entry, comfyui: bool) -> Contestant:
