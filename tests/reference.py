@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from spandrel import MAIN_REGISTRY
@@ -22,6 +22,9 @@ GRL_BUFFERS = (
     *("mask_w", "mask_sh_a2w", "mask_sh_w2a", "mask_sv_a2w", "mask_sv_w2a"),
 )
 """Buffers that APISR's training code saves with GRL's weights; spandrel's module has them, but does not save them."""
+
+
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def grl(stripe_shift: bool = False, **changes: Any) -> GRL:
@@ -88,6 +91,15 @@ def rrdb_state_dict(blocks: int = 6, in_channels: int = 3, features: int = 64, g
         weights[f"{name}.weight"] = torch.randn(out, into, 3, 3) * (into * 9) ** -0.5
         weights[f"{name}.bias"] = torch.randn(out) * 0.05
     return weights
+
+
+def initialised(module: Part) -> Part:
+    """A part of our networks with random weights; without a file they have none, not even zeros."""
+    for layer in module.modules():
+        for kind in (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.BatchNorm2d):
+            if isinstance(layer, kind):
+                kind.reset_parameters(layer)
+    return module
 
 
 def perturbed(module: nn.Module, seed: int = 0) -> nn.Module:
