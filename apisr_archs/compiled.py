@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from types import MethodType
 from typing import Any
@@ -62,8 +62,7 @@ class Compiled:
             if not (self.checked and _any_size(network)):
                 height, width = image.shape[-2:]
                 tell(f"The model is being compiled for {width}x{height}, which takes a minute or more.")
-            with COMPILING:
-                result, problem = self._compiled(call, network, image)
+            result, problem = self._compiled(call, network, image, _alone_with_torch)
         else:
             self.seen.add(case)
             return call(network, image)
@@ -83,11 +82,15 @@ class Compiled:
         return case in self.seen and is_one_of_few and not self.is_given_up
 
     def _compiled(
-        self, call: Callable[[Any, Tensor], Tensor], network: nn.Module, image: Tensor
+        self,
+        call: Callable[[Any, Tensor], Tensor],
+        network: nn.Module,
+        image: Tensor,
+        under: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> tuple[Tensor | None, str]:
-        """The result, or what went wrong."""
+        """The result, or what went wrong. under: the context in which it runs."""
         try:
-            with self._compiled_regions(network), torch._dynamo.config.patch(cache_size_limit=MOST_VARIANTS):
+            with under(), self._compiled_regions(network):
                 return call(network, image), ""
         except torch.cuda.OutOfMemoryError:
             raise
@@ -111,6 +114,13 @@ class Compiled:
         finally:
             for region in regions:
                 vars(region).pop("forward", None)
+
+
+@contextmanager
+def _alone_with_torch() -> Iterator[None]:
+    """To compile in: one thread at a time, whose setting of torch's nobody else restores."""
+    with COMPILING, torch._dynamo.config.patch(cache_size_limit=MOST_VARIANTS):
+        yield
 
 
 def _any_size(network: nn.Module) -> bool:
