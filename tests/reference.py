@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors.torch import save_file
 from spandrel import MAIN_REGISTRY
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.DAT import DAT
@@ -165,3 +167,12 @@ def far_seeing_grl(widest: bool) -> dict[str, Tensor]:
         if widest and name.endswith("logit_scale"):
             tensor.fill_(math.log(70))
     return weights
+
+
+def save(weights: Any, path: Path) -> Path:
+    """Write a file of the kind that its name says; returns the path."""
+    if path.suffix == ".safetensors":
+        save_file({key: value.contiguous().clone() for key, value in weights.items()}, path)
+    else:
+        torch.save(weights, path)
+    return path
