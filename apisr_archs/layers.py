@@ -10,28 +10,27 @@ from torch import nn
 from typing_extensions import override
 
 
-class Conv2d(nn.Conv2d):
-    @override
+class _Unfilled:
+    """For a torch layer to inherit from first."""
+
     def reset_parameters(self) -> None:
         """Leave the weights as they are."""
 
 
-class Linear(nn.Linear):
-    @override
-    def reset_parameters(self) -> None:
-        """Leave the weights as they are."""
+class Conv2d(_Unfilled, nn.Conv2d):
+    pass
 
 
-class LayerNorm(nn.LayerNorm):
-    @override
-    def reset_parameters(self) -> None:
-        """Leave the weights as they are."""
+class Linear(_Unfilled, nn.Linear):
+    pass
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    @override
-    def reset_parameters(self) -> None:
-        """Leave the weights as they are."""
+class LayerNorm(_Unfilled, nn.LayerNorm):
+    pass
+
+
+class BatchNorm2d(_Unfilled, nn.BatchNorm2d):
+    pass
 
 
 class FilledNetwork(nn.Module):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -16,6 +18,18 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+
+
+Size = tuple[int, int]
+"""Width and height."""
+
+
+def size_of(text: str) -> Size:
+    """Of an argument like 1280x720."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found or "0" in found.groups():
+        raise argparse.ArgumentTypeError(f"{text} is no size; expected WxH, as 1280x720")
+    return int(found[1]), int(found[2])
 
 
 def load_pack() -> None:

@@ -38,6 +38,8 @@ from spandrel import MAIN_REGISTRY  # noqa: E402
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
+PRECISION = "fp16" if GPU else "fp32"
+"""In which ours runs."""
 TILE, OVERLAP = 512, 32
 """Core's."""
 
@@ -178,14 +180,12 @@ def core_node(entry: Entry) -> Contestant:
 
 
 def ours(entry: Entry, name: str = "ours", **options: Any) -> Contestant:
-    precision = "fp16" if GPU else "fp32"
-    model = load_model(entry.path, precision, DEVICE)
-    return Contestant(name, precision, lambda image: engine.upscale(model, image, **options))
+    model = load_model(entry.path, PRECISION, DEVICE)
+    return Contestant(name, PRECISION, lambda image: engine.upscale(model, image, **options))
 
 
 def _compiled(entry: Entry) -> Contestant:
-    precision = "fp16" if GPU else "fp32"
-    model = load_model(entry.path, precision, DEVICE, compiled=True)
+    model = load_model(entry.path, PRECISION, DEVICE, compiled=True)
     ready: set[torch.Size] = set()
 
     def run(image: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ def _compiled(entry: Entry) -> Contestant:
                 engine.upscale(model, image)
         return engine.upscale(model, image)
 
-    return Contestant("ours, compiled", precision, run)
+    return Contestant("ours, compiled", PRECISION, run)
 
 
 def _tiled_reference(entry: Entry, comfyui: bool) -> Contestant:
@@ -270,10 +270,9 @@ def networks(entry: Entry) -> list[Contestant]:
 
 
 def _our_network(entry: Entry) -> Contestant:
-    precision, dtype = ("fp16", torch.float16) if GPU else ("fp32", torch.float32)
-    model = load_model(entry.path, precision, DEVICE)
+    model = load_model(entry.path, PRECISION, DEVICE)
     # with the cast, which is the engine's: it hands the model a batch of the model's own dtype
-    return Contestant("ours", precision, lambda batch: model(batch.to(dtype)))
+    return Contestant("ours", PRECISION, lambda batch: model(batch.to(model.dtype)))
 
 
 def whole(entry: Entry, image: Tensor) -> Tensor | None:

@@ -108,9 +108,9 @@ def _attempt(result: Result, job: Any, judge: Callable[[Any], float | None] | No
     """One run, into the result; with a judge it is the warm-up, which is not timed."""
     contestant = result.contestant
     try:
-        seconds, cpu_seconds, peak, kept, output = _sample(lambda: contestant.run(job))
+        seconds, cpu_seconds, peak, kept, output = sample(lambda: contestant.run(job))
     except Exception as error:  # one that fails does not end the race; it is reported
-        result.problem = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        result.problem = first_line(error)
     if result.problem:  # past the except block, whose traceback held the tensors
         result.seconds.clear()
         release()
@@ -125,7 +125,7 @@ def _attempt(result: Result, job: Any, judge: Callable[[Any], float | None] | No
             result.peak = max(result.peak or 0, contestant.held + peak)
 
 
-def _sample(call: Callable[[], Any]) -> tuple[float, float, int, int, Any]:
+def sample(call: Callable[[], Any]) -> tuple[float, float, int, int, Any]:
     """Seconds, seconds of all CPU cores, bytes of GPU memory at most and afterwards (more than before), result."""
     gpu = torch.cuda.is_available()
     before = 0
@@ -142,6 +142,11 @@ def _sample(call: Callable[[], Any]) -> tuple[float, float, int, int, Any]:
         return seconds, cpu_seconds, 0, 0, output
     peak, after = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
     return seconds, cpu_seconds, peak - before, after - before, output
+
+
+def first_line(error: Exception) -> str:
+    """For a table and a record."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
 def release() -> None:
@@ -179,5 +184,5 @@ def roof() -> Roof:
     size = 8192 if gpu else 1024  # small on a CPU: some of many short runs are undisturbed
     dtype = torch.float16 if gpu else torch.float32
     matrix = torch.rand(size, size, dtype=dtype, device="cuda" if gpu else "cpu")
-    best = min(_sample(lambda: matrix @ matrix)[0] for _ in range(20 if gpu else 100))
+    best = min(sample(lambda: matrix @ matrix)[0] for _ in range(20 if gpu else 100))
     return Roof(2 * size**3 / best, "of measured matmul peak")

@@ -45,7 +45,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import RESULTS, save
+from _common import RESULTS, Size, save, size_of
 from _contestants import (
     DEVICE,
     GPU,
@@ -68,9 +68,9 @@ from _contestants import (
 from _measure import Contestant, Result, Roof, exact_fp32, held_by, race, roof
 
 Row = dict[str, Any]
-Size = tuple[int, int]
 
-WHO = ("core", "reference", "autocast", "ours", "compiled")
+WHO = ("core", "reference", "autocast", "ours")
+ON_REQUEST = ("compiled",)
 SIZES = {
     "speed": ["512x512", "832x1216", "1280x720", "1920x1080"] if GPU else ["128x128", "256x256"],
     "network": ["512x512"] if GPU else ["128x128"],
@@ -99,8 +99,9 @@ def parse() -> argparse.Namespace:
     modes.add_argument("--load", dest="mode", action="store_const", const="load")
     modes.add_argument("--import", dest="mode", action="store_const", const="import")
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME", help=", ".join(MODELS))
-    parser.add_argument("--contestants", nargs="+", choices=WHO, default=WHO[:-1], metavar="WHO", help=", ".join(WHO))
-    parser.add_argument("--sizes", nargs="+", type=_size, metavar="WxH", help="of the pictures")
+    who = (*WHO, *ON_REQUEST)
+    parser.add_argument("--contestants", nargs="+", choices=who, default=WHO, metavar="WHO", help=", ".join(who))
+    parser.add_argument("--sizes", nargs="+", type=size_of, metavar="WxH", help="of the pictures")
     parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
     parser.add_argument("--patience", type=float, default=20, help="who is slower, in seconds, runs in one round only")
     parser.add_argument("--threads", type=int, help="of the CPU; torch's default otherwise")
@@ -110,17 +111,10 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.clip:
         arguments.mode = "clip"
-    arguments.sizes = arguments.sizes or [_size(size) for size in SIZES.get(arguments.mode, [])]
+    arguments.sizes = arguments.sizes or [size_of(size) for size in SIZES.get(arguments.mode, [])]
     arguments.rounds = arguments.rounds or ROUNDS[arguments.mode]
     arguments.models = arguments.models or CHOICE.get(arguments.mode, list(MODELS))
     return arguments
-
-
-def _size(text: str) -> Size:
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not found or "0" in found.groups():
-        raise argparse.ArgumentTypeError(f"{text} is no size; expected WxH, as 1280x720")
-    return int(found[1]), int(found[2])
 
 
 def speed(arguments: argparse.Namespace, comfyui: bool) -> Iterator[Row]:

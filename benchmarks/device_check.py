@@ -23,20 +23,31 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from _common import RESULTS, save
-from _contestants import DEVICE, GPU, MODELS, Entry, difference, engine, load_model, picture, prepare, versions, whole
-from _measure import release
+from _common import RESULTS, save, size_of
+from _contestants import (
+    DEVICE,
+    GPU,
+    MODELS,
+    PRECISION,
+    Entry,
+    difference,
+    engine,
+    load_model,
+    picture,
+    prepare,
+    versions,
+    whole,
+)
+from _measure import first_line, release, sample
 from apisr_pack.apisr_archs.compiled import Compiled
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LIMITS = {"fp32": 1.0, "fp16": 1.0, "bf16": 8.0}
 """Steps of 255."""
 FRAMES = 8
@@ -48,9 +59,9 @@ Row = dict[str, Any]
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
-    precisions = list(PRECISIONS) if GPU else ["fp32"]  # on a CPU the others take a hundred times as long
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=precisions, metavar="NAME")
-    parser.add_argument("--size", default="512x512" if GPU else "160x128", metavar="WxH")
+    precisions = list(LIMITS) if GPU else ["fp32"]  # on a CPU the others take a hundred times as long
+    parser.add_argument("--precisions", nargs="+", choices=LIMITS, default=precisions, metavar="NAME")
+    parser.add_argument("--size", type=size_of, default="512x512" if GPU else "160x128", metavar="WxH")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
     parser.add_argument("--profile", action="store_true", help="the kernels that take longest")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the record")
@@ -101,17 +112,8 @@ WAYS: dict[str, Callable[[Any, Tensor], tuple[Tensor, Row]]] = {
 
 
 def _measured(run: Callable[[], Tensor]) -> tuple[Tensor, Row]:
-    held = 0
-    if GPU:
-        torch.cuda.synchronize()
-        held = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-    started = time.perf_counter()
-    output = run()
-    if GPU:
-        torch.cuda.synchronize()
-    row: Row = {"seconds": time.perf_counter() - started}
-    return output, {**row, "peak_mib": (torch.cuda.max_memory_allocated() - held) / MIB} if GPU else row
+    seconds, _, peak, _, output = sample(run)
+    return output, {"seconds": seconds, "peak_mib": peak / MIB} if GPU else {"seconds": seconds}
 
 
 def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterator[Row]:
@@ -122,7 +124,7 @@ def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterato
             try:
                 output, more = WAYS[way](load_model(entry.path, precision, DEVICE), image)
             except Exception as error:  # the next ways are still worth a try; it is reported
-                more = {"problem": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+                more = {"problem": first_line(error)}
             else:
                 row["max_255"] = judge(output)
             yield {**row, **more}
@@ -135,9 +137,9 @@ def is_bad(row: Row) -> bool:
     return "problem" in row or too_far or too_much
 
 
-def show_kernels(entry: Entry, precision: str, image: Tensor) -> None:
-    model = load_model(entry.path, precision, DEVICE)
-    batch = image.movedim(-1, 1).to(DEVICE, PRECISIONS[precision]).contiguous()
+def show_kernels(entry: Entry, image: Tensor) -> None:
+    model = load_model(entry.path, PRECISION, DEVICE)
+    batch = image.movedim(-1, 1).to(DEVICE, model.dtype).contiguous()
     model(batch)
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA] if GPU else [ProfilerActivity.CPU]
     with profile(activities=activities) as profiler:
@@ -145,26 +147,26 @@ def show_kernels(entry: Entry, precision: str, image: Tensor) -> None:
         if GPU:
             torch.cuda.synchronize()
     order = "self_cuda_time_total" if GPU else "self_cpu_time_total"
-    print(f"\n{entry.model.name}, {precision}")
+    print(f"\n{entry.model.name}, {PRECISION}")
     print(profiler.key_averages().table(sort_by=order, row_limit=15, max_name_column_width=60))
 
 
 def main() -> int:
     arguments = parse()
-    width, height = map(int, arguments.size.split("x"))
+    width, height = arguments.size
     image = picture(width, height)
-    print(f"{torch.cuda.get_device_name() if GPU else 'CPU'}, torch {torch.__version__}, {arguments.size}")
+    print(f"{torch.cuda.get_device_name() if GPU else 'CPU'}, torch {torch.__version__}, {width}x{height}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         for name in arguments.models:
             with torch.inference_mode(False):
                 entry = prepare(MODELS[name], Path(folder))
             for row in check(entry, arguments, image):
-                rows.append({**row, "size": arguments.size})
+                rows.append({**row, "size": f"{width}x{height}"})
                 _show(row)
                 save("device_check", rows, arguments.out, versions=versions(None))  # what is there is kept
             if arguments.profile:
-                show_kernels(entry, "fp16" if GPU else "fp32", image)
+                show_kernels(entry, image)
     return int(any(map(is_bad, rows)))
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory
-from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.apisr_archs import NotEnoughMemory
 from apisr_pack.engine import Cancelled, deliver, upscale
 from apisr_pack.engine.deliver import AtOnce, InBackground
 from apisr_pack.engine.stitch import Stitcher
@@ -69,7 +68,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("pictures", PICTURES)
 @pytest.mark.parametrize("how", WAYS)
-def test_the_same_picture(pictures: str, how: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
+def test_the_same_picture(pictures: str, how: str, request: pytest.FixtureRequest) -> None:
     images = PICTURES[pictures]()
     expected = upscale(NearestModel(), images, **WAYS[how])
     request.getfixturevalue("late")
@@ -87,7 +86,6 @@ class Short(NearestModel):
 
     def __init__(self, fails: set[int]) -> None:
         super().__init__()
-        self.facts = Facts(2, 8, Halo(8, 8), 16, bytes_per_pixel(1000))
         self.fails, self.calls = fails, 0
 
     def __call__(self, image: Tensor) -> Tensor:
