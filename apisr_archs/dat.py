@@ -262,7 +262,7 @@ class DAT(FilledNetwork):
 
     def derive(self) -> None:
         mean = RGB_MEAN if self.config.channels == 3 else (0.0,) * self.config.channels
-        self.mean = torch.tensor(mean).view(1, -1, 1, 1).to(self.conv_first.weight)
+        self.mean = torch.tensor(mean, device="cpu").view(1, -1, 1, 1).to(self.conv_first.weight)
 
     def forward(self, x: Tensor, rows: int | None = None, statistics: Statistics = WHOLE) -> Tensor:
         """rows: of a strip, a multiple of the larger side of the windows; None for all at once.
