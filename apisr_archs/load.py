@@ -97,6 +97,9 @@ def _read_model(path: Path) -> UpscaleModel:
 def _from_spandrel(path: Path, weights: StateDict) -> ImageModelDescriptor[nn.Module]:
     """What spandrel makes of weights that are not ours, if it is an upscale model."""
     descriptor = _known_to_spandrel(path, weights)
+    closest = next(matches(weights), None)
+    if closest and closest.unexpected and len(descriptor.model.state_dict()) <= len(closest.weights):
+        raise UnsupportedWeights(_unknown_message(path, weights))  # spandrel has left them out without a word
     if not isinstance(descriptor, ImageModelDescriptor):
         raise UnsupportedWeights(
             f"{path} is {descriptor.architecture.name}, which does not turn one image into another: it needs more than "
