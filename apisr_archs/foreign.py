@@ -46,10 +46,9 @@ def _facts_of_architecture(model: Any) -> Facts:
         held = max(3 * config.features, config.features + 2 * config.channels * config.scale**2)
         return replace(compact.facts(config), bytes_per_pixel=bytes_per_pixel(1.08 * 4 * held), strips=None)
     if architecture == "DAT":
-        height, width = (windows(model) or [UNKNOWN_ALIGNMENT])[:1] * 2
-        config = dat.DATConfig(
-            depths=(), heads=(), dim=_tag(model, "dim", 180), split=(height, width), scale=model.scale
-        )
+        height, width = windows(model) or (UNKNOWN_ALIGNMENT, UNKNOWN_ALIGNMENT)
+        dim = _tag(model, "dim", 180)
+        config = dat.DATConfig(depths=(), heads=(), dim=dim, split=(height, width), scale=model.scale)
         return _as_spandrel_has_it(dat.facts(config), SPANDREL_TAKES["DAT"])
     return _unknown(model)
 

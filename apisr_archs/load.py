@@ -83,7 +83,10 @@ def _refuse_precision(path: Path, model: UpscaleModel, precision: str) -> None:
 
 def _read_model(path: Path) -> UpscaleModel:
     weights = read_state_dict(path)
-    own = find_own(weights)
+    try:
+        own = find_own(weights)
+    except UnsupportedWeights as error:
+        raise UnsupportedWeights(f"{path} {error}") from None
     model = filled(own) if own else _adopt(_from_spandrel(path, weights))
     channels = model.input_channels, model.output_channels
     if channels not in ((1, 1), (3, 3)):

@@ -91,7 +91,11 @@ class Match:
 
 
 def matches(weights: Weights) -> Iterator[Match]:
-    """Our networks that the weights look like. Reads names and shapes, and of DAT the size of its windows."""
+    """Our networks that the weights look like. Reads names and shapes, and of DAT the size of its windows.
+
+    Raises:
+        UnsupportedWeights: such windows cannot be.
+    """
     for network in NETWORKS:
         named = network.official_names(weights)
         try:

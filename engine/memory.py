@@ -54,6 +54,8 @@ def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torc
     rows = (budget / per_row - strips.kept * height_of_all) / strips.strip
     if strips.trunk_strip:
         rows = min(rows, (budget / per_row - strips.trunk * height_of_all) / strips.trunk_strip)
+    if height_of_all * per_row <= budget:  # all at once would fit too
+        rows = height + 2 * strips.halo
     step = least_strip(strips)
     rows = min(int(rows - 2 * strips.halo), height - 1) // step * step
     return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None

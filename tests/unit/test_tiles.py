@@ -154,10 +154,10 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
     output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
     absent = torch.device("cuda" if not torch.cuda.is_available() else "xpu")
-    with Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce()) as tiler:
-        frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
-        for picture, result in zip(images, output, strict=True):
-            frames.upscale(picture, result, None)
+    tiler = Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce())
+    frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
+    for picture, result in zip(images, output, strict=True):
+        frames.upscale(picture, result, None)
     for picture, result in zip(images, output, strict=True):
         assert torch.equal(result, pixels.resize(enlarged(picture[None], 2)[0], (50, 40)))
 
