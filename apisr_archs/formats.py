@@ -114,8 +114,9 @@ def _format(head: bytes) -> Format | None:
 def _refusal(path: Path, name: str, advice: str | None) -> ApisrError:
     if advice is None:
         return CorruptWeights(f"{path} is {name}, not a model file. {download_again(path)}")
-    known = find(path.name) is not None  # then there is an address of the right file
-    return UnsupportedWeights(f"{path} is {name}, not PyTorch weights. {download_again(path) if known else advice}")
+    if find(path.name) is not None:
+        advice = f"{advice} {download_again(path)}"  # there is an address of the right file
+    return UnsupportedWeights(f"{path} is {name}, not PyTorch weights. {advice}")
 
 
 def _refuse_text(path: Path, head: bytes) -> None:

@@ -73,12 +73,18 @@ def _dtype(code: Any, *_: Any) -> Any:
     return np.dtype(code, copy=True)
 
 
+def _bytes(*_: Any) -> bytes:
+    """What pickles of an empty array call for its content."""
+    return b""
+
+
 def _named(kind: type, names: dict[str, tuple[str, ...]]) -> list[Any]:
     return [type(name, (kind,), {"__module__": module}) for module in names for name in names[module]]
 
 
 _dtype.__module__, _dtype.__name__, _dtype.__qualname__ = "numpy", "dtype", "dtype"
-STAND_INS = [*_named(_Inert, PLAIN), *_named(_InertArray, ARRAYS), *_named(_InertDict, DICTS), _dtype]
+_bytes.__module__, _bytes.__name__, _bytes.__qualname__ = "builtins", "bytes", "bytes"
+STAND_INS = [*_named(_Inert, PLAIN), *_named(_InertArray, ARRAYS), *_named(_InertDict, DICTS), _dtype, _bytes]
 NUMBERS = [type(np.dtype(code)) for code in "?bhilqBHILQefdgFDG"]
 """Classes of numpy's dtypes of numbers. Setting the state of another one (object, void, text) from a file could make
 numpy read addresses that the file chose."""

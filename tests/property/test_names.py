@@ -1,4 +1,4 @@
-"""However training code wraps and prefixes a network, its own names come back, with the averages before the raw ones."""
+"""However training code wraps and prefixes a network, its own names come back; averages come before raw weights."""
 
 from __future__ import annotations
 

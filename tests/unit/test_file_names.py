@@ -1,4 +1,4 @@
-"""Wrappers, prefixes and neighbours that training code writes: the generator's weights come out under their own names."""
+"""Wrappers, prefixes and neighbours that training code writes: the generator comes out under its own names."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_the_right_weights_under_keys(content: dict[str, Any]) -> None:
 
 def test_networks_that_cannot_be_told_apart_are_listed(tmp_path: Path) -> None:
     content = {"netG_A2B": GENERATOR, "netG_B2A": RAW}
-    with pytest.raises(CorruptWeights, match="no named tensors.*'netG_A2B', 'netG_B2A'"):
+    with pytest.raises(CorruptWeights, match=r"no named tensors.*'netG_A2B', 'netG_B2A'"):
         read_state_dict(save(content, tmp_path / "a.pth"))
 
 
