@@ -57,6 +57,7 @@ def test_a_prefix_before_every_name(prefix: str) -> None:
         below("perceptual_loss.vgg.features.", DISCRIMINATOR),
         below("cri_perceptual.vgg.", DISCRIMINATOR),
         below("vgg19.", DISCRIMINATOR),
+        below("pixel_losses.", DISCRIMINATOR),
         {"lpips.lin0.model.1.weight": torch.rand(1, 4), "val_psnr.total": torch.tensor(3.0)},
         {"data_preprocessor.mean": torch.rand(3), "data_preprocessor.std": torch.rand(3)},
         {"step_counter": torch.zeros(1), "n_averaged": torch.tensor(7)},
@@ -96,6 +97,9 @@ def test_averages_without_dots_are_of_no_use() -> None:
         {**below("model.", GENERATOR), **below("generator.", RAW)},
         {**below("generator.", GENERATOR), **below("upscaler.", RAW)},
         {**below("module.", GENERATOR), "scale": torch.tensor(1.0)},
+        {**below("ema.", GENERATOR), **below("tail.", RAW)},
+        {**below("netG_ema.", GENERATOR), **below("generator_ema.", RAW)},
+        {**below("module.", GENERATOR), "step": torch.rand(5)},
         below("netG_A.", GENERATOR) | below("netG_B.", RAW),
         below("discriminator.", DISCRIMINATOR),
     ],
@@ -132,6 +136,12 @@ def test_networks_whose_own_names_begin_with_model(network: Callable[[], torch.n
     assert list(strip_prefixes({prefix + name: torch.zeros(1) for name in names})) == names
 
 
+def test_numbered_layers_below_a_prefix_that_no_network_has() -> None:
+    """torch.nn.Sequential in DistributedDataParallel."""
+    weights = {"0.weight": torch.rand(2), "2.bias": torch.rand(2)}
+    assert same(strip_prefixes(below("module._orig_mod.", weights)), weights)
+
+
 @pytest.mark.parametrize("wrap", ["netG", "generator_ema", "generator", "net_g_state_dict", "params-ema", "student"])
 @pytest.mark.parametrize("first", [True, False])
 def test_two_networks_under_keys(wrap: str, first: bool) -> None:
@@ -152,7 +162,8 @@ def test_two_networks_under_keys(wrap: str, first: bool) -> None:
         {"model": RAW, "ema_state_dict": {"module": GENERATOR}},
         {"optimizer": OPTIMIZER, "state_dict": GENERATOR, "step": torch.tensor(3)},
         {"model": {"netG": GENERATOR, "netD": DISCRIMINATOR}, "optimizer": OPTIMIZER},
-        {"4x_lossless": GENERATOR, "epoch": 3},
+        {"4x_foo": GENERATOR, "epoch": 3},
+        {"x4_psnr": GENERATOR, "epoch": 3},
         {"my_network": GENERATOR, "optimizer_g": OPTIMIZER, "optimizer_d": OPTIMIZER},
         {"my_network": GENERATOR, "my_discriminator": DISCRIMINATOR},
     ],
@@ -173,6 +184,13 @@ def test_many_keys_that_contain_one_another_end() -> None:
         loop.update({f"key{i}": other for i, other in enumerate(loops)})
         loop.update(zip(("params", "model", "net", "netG", "ema", "state_dict"), loops, strict=False))
     assert unwrap(loops[0]) == {}
+
+
+def test_mappings_within_mappings_end() -> None:
+    deep: dict[str, Any] = GENERATOR
+    for _ in range(5000):
+        deep = {"a": deep}
+    assert unwrap(deep) == {}
 
 
 @pytest.mark.parametrize("prefix", ["netG.", "generator_ema.module."])
