@@ -239,6 +239,14 @@ def test_bytes_after_the_last_tensor(extra: int, tmp_path: Path, caplog: pytest.
     assert str(path) in caplog.text
 
 
+@pytest.mark.parametrize("cut", [1, 100])
+def test_a_cut_file_is_still_called_cut(cut: int, tmp_path: Path) -> None:
+    path = save(WEIGHTS, tmp_path / "a.safetensors")
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(CorruptWeights, match="cut short"):
+        read_state_dict(path)
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -250,7 +258,7 @@ def test_bytes_after_the_last_tensor(extra: int, tmp_path: Path, caplog: pytest.
         b'{"conv.weight":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}}',
         b'{"conv.weight":{"shape":[2]}}',
         b'{"conv.weight":7}',
-        b"{" * 50_000,
+        b'{"a":' * 50_000,
     ],
 )
 def test_headers_that_do_not_fit_are_no_longer_files(header: bytes, tmp_path: Path) -> None:
