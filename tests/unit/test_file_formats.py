@@ -164,6 +164,13 @@ def test_a_torch_file_that_lost_its_folder(rename: str, tmp_path: Path) -> None:
     assert "Get the original .pth" in message
 
 
+def test_a_torch_file_that_was_packed_with_something_else(tmp_path: Path) -> None:
+    path = repacked("archive/", zipfile.ZIP_STORED, tmp_path / "b.pth")
+    with zipfile.ZipFile(path, "a") as zipped:
+        zipped.writestr("__MACOSX/._archive", b"")
+    assert "unpacked and packed again" in refusal(path.read_bytes(), tmp_path / "a.pth")
+
+
 def test_an_archive_under_a_known_name_says_where_the_right_file_is(tmp_path: Path) -> None:
     path = tmp_path / "4x_APISR_GRL_GAN_generator.pth"
     message = refusal(archive(tmp_path / "a.zip", {"x.pth": b""}), path)
