@@ -3,7 +3,8 @@
 In the order of the data:
     zoo         the known weight files, as data
     download    a known file, verified, onto the disk
-    checkpoint  file -> clean state dict, never running code from it
+    checkpoint  file -> clean state dict, never running code from it; formats (what is refused by name), inert (what a
+                pickle may hold beside weights) and names (wrappers and prefixes) are its parts
     registry    state dict -> network, by keys and shapes
     grl, rrdb, dat (with dat_attention), compact   the networks
     layers, layout, padding, windows, strips, tail, statistics   what they share

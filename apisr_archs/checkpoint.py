@@ -1,9 +1,11 @@
 """From a file to a clean state dict. Never runs code from the file.
 
-Training code wraps and prefixes weights in many ways; what leaves this module is one flat dict of tensors with the
-names that the network's authors gave them.
+What leaves this module is one flat dict of tensors with the names that the network's authors gave them.
 """
 
+import json
+import logging
+import os
 import pickle
 import pickletools
 import warnings
@@ -13,26 +15,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from .errors import CorruptWeights, MissingWeights, UnsafeWeights
-from .zoo import find
+from .errors import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWeights
+from .formats import HEAD, download_again, refuse_other_formats
+from .inert import harmless_globals
+from .names import StateDict, strip_prefixes, unwrap
 
-StateDict = dict[str, Tensor]
+__all__ = ["StateDict", "read_state_dict", "strip_prefixes", "unwrap"]
 
-WRAPPERS = ("model_state_dict", "params_ema", "params-ema", "params", "state_dict", "model", "net")
-"""Keys under which training code keeps the weights, the better choice first (EMA weights before raw ones)."""
-SIGNS_OF_CODE = ("Unsupported global", "unsupported GLOBAL", "reduce", "Unsupported class", "Unsupported operand")
+log = logging.getLogger(__name__)
+
+SIGNS_OF_CODE = (
+    "Unsupported global",
+    "unsupported GLOBAL",
+    "reduce",
+    "Unsupported class",
+    "Unsupported operand",
+    "Can only",  # build, set items of, make: objects that are no weights
+)
 """Parts of what torch says of a pickle that asks for more than `weights_only` allows."""
 PICKLES = 5
 """Torch's old format is so many pickles (magic, protocol, system, object, keys), then raw numbers."""
-MAX_DEPTH = 8
-"""Wrappers within wrappers; more is a file that contains itself."""
-PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every name."""
+MAX_HEADER = 100_000_000
+"""Bytes of the longest header that the safetensors library reads."""
+FLOAT8 = {getattr(torch, f"float8_{kind}", None) for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")} - {None}
+"""Formats of 8 bits whose numbers mean what they say, unless scales lie beside them."""
+SCALES = ("scaled_fp8", "scale_weight", "scale_input", "weight_scale", "input_scale", "weight_scale_inv")
+"""Last parts of names beside fp8 weights that are to be multiplied before use."""
 
 
 def read_state_dict(path: str | Path) -> StateDict:
@@ -44,79 +57,119 @@ def read_state_dict(path: str | Path) -> StateDict:
         MissingWeights: there is no such file, or none that may be read.
         CorruptWeights: it is empty, cut short, a web page, a Git-LFS pointer or no weight file at all.
         UnsafeWeights: it is a pickle that would run code, or a TorchScript program.
+        UnsupportedWeights: it is an archive or another program's model, or its weights are quantised.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingWeights(f"There is no model file {path}.")
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except PermissionError as error:
-        raise MissingWeights(f"{path} may not be read by this user. Change its rights.") from error
-    _refuse_impostors(path, head)
-    content = _read_safetensors(path) if head[8:9] == b"{" else _read_pytorch(path, head)
+    head = _read_head(path)
+    if _is_safetensors(head):
+        content = _read_safetensors(path)
+    else:
+        refuse_other_formats(path, head)
+        content = _read_pytorch(path, head)
     weights = strip_prefixes(unwrap(content))
     if not weights:
-        raise CorruptWeights(f"{path} holds no weights: no named tensors were found in it. Choose another file.")
-    return weights
+        keys = ", ".join(map(ascii, list(content)[:6])) if isinstance(content, Mapping) else ""
+        found = f" (it has the entries {keys})" if keys else ""
+        raise CorruptWeights(f"{path} holds no weights: no named tensors were found in it{found}. Choose another file.")
+    return _plain_numbers(path, weights)
 
 
-def unwrap(content: Any) -> StateDict:
-    """The tensors of a state dict, wrapped by training code or not. Empty if there are none."""
-    for _ in range(MAX_DEPTH):
-        if not isinstance(content, Mapping):
-            break
-        inner = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-        if not inner and len(content) == 1:
-            inner = [value for value in content.values() if isinstance(value, Mapping)]
-        if not inner:
-            return {key: v for key, v in content.items() if isinstance(key, str) and isinstance(v, Tensor)}
-        content = inner[0]
-    return {}
-
-
-def strip_prefixes(weights: StateDict) -> StateDict:
-    """Remove `PREFIXES` that all names share, in any order and number."""
-    while weights:
-        prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in weights)), None)
-        if prefix is None:
-            break
-        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
-    return weights
-
-
-def _refuse_impostors(path: Path, head: bytes) -> None:
-    """Name the usual things that are saved under a model's name by mistake."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not head:
-        raise CorruptWeights(f"{path} is empty. {_advice(path)}")
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<script")):
-        raise CorruptWeights(f"{path} is a web page, not a model: the download saved the page. {_advice(path)}")
-    if text.startswith(b"version https://git-lfs"):
-        raise CorruptWeights(f"{path} is a Git-LFS pointer, not the model it stands for. {_advice(path)}")
-
-
-def _read_safetensors(path: Path) -> Any:
+def _read_head(path: Path) -> bytes:
     try:
-        return load_file(path)
+        if path.is_symlink() and not path.exists():
+            target = os.path.realpath(path)
+            raise MissingWeights(f"{path} is a link to {target}, which is not there. Mend it, or connect the drive.")
+        if path.is_dir():
+            raise MissingWeights(f"{path} is a folder, not a model file. Choose a file in it.")
+        if not path.is_file():
+            raise MissingWeights(f"There is no model file {path}.")
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except PermissionError as error:
+        raise MissingWeights(f"{path} may not be read by this user. Change its rights.") from error
+    except OSError as error:
+        raise CorruptWeights(f"{path} could not be read: {error}.") from error
+
+
+def _plain_numbers(path: Path, weights: StateDict) -> StateDict:
+    """The weights as numbers that a network can compute with. Whole numbers that count or index stay as they are."""
+    eights = {name for name, value in weights.items() if value.dtype in FLOAT8}
+    for name, value in weights.items():
+        quantised = "scaled fp8" if eights and name.rpartition(".")[2] in SCALES else _quantised(name, value)
+        if quantised:
+            raise UnsupportedWeights(
+                f"{path} holds quantised weights ({name} is {quantised}), which no network here computes with. Get the "
+                "same model in fp16 or fp32."
+            )
+        if value.layout is not torch.strided or value.is_meta:
+            raise UnsupportedWeights(
+                f"{path} holds {name} in a form without plain numbers ({value.layout}, {value.device}). Get the same "
+                "model as .safetensors."
+            )
+    return {name: value.float() if name in eights else value for name, value in weights.items()}
+
+
+def _quantised(name: str, value: Tensor) -> str | None:
+    """The kind of numbers in a tensor, if they have to be scaled or unpacked before use."""
+    last = name.rpartition(".")[2]
+    if value.is_floating_point() or value.is_complex():
+        packed = value.dtype.itemsize == 1 and value.dtype not in FLOAT8  # scales alone, or two numbers of 4 bits
+    else:
+        packed = (
+            value.is_quantized
+            or "weight" in last
+            or last == "bias"
+            or (value.dtype in (torch.int8, torch.uint8) and value.ndim > 1)
+        )
+    return str(value.dtype).removeprefix("torch.") if packed else None
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= MAX_HEADER
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        if _is_utf8(path):
+            return safetensors.torch.load_file(path)
+        return safetensors.torch.load(path.read_bytes())
     except SafetensorError as error:
-        raise CorruptWeights(f"{path} is damaged or cut short ({error}). {_advice(path)}") from error
+        end, size = _end_of_tensors(path), path.stat().st_size
+        if end is None or end >= size:
+            raise CorruptWeights(f"{path} is damaged or cut short ({error}). {download_again(path)}") from error
+    try:
+        with path.open("rb") as file:
+            weights = safetensors.torch.load(file.read(end))
+    except SafetensorError as error:
+        raise CorruptWeights(f"{path} is damaged ({error}). {download_again(path)}") from error
+    log.warning("%s is %d bytes longer than its tensors; the rest was not read.", path, size - end)
+    return weights
+
+
+def _end_of_tensors(path: Path) -> int | None:
+    """Bytes of a .safetensors file up to the end of its last tensor, by its header. None if there is no good header."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None
+    if not all(isinstance(end, int) for end in ends):
+        return None
+    return 8 + length + max(ends, default=0)
 
 
 def _read_pytorch(path: Path, head: bytes) -> Any:
     is_zip = head.startswith(b"PK\x03\x04")
-    if is_zip:
-        _refuse_bad_archive(path)
-    elif head[257:262] == b"ustar":
-        # torch before 2.6 ran code out of these in spite of `weights_only` (CVE-2025-32434)
-        raise UnsafeWeights(
-            f"{path} is in torch's oldest format, a tar file, which is not safe to read. Get another file."
-        )
+    # mapped: of a DAT file only the half that is not derived buffers is ever read
+    mapped = is_zip and _is_utf8(path) and _is_stored(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch asks to be told about bare pickles
-            # mapped: of a DAT file only the half that is not derived buffers is ever read
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        try:
+            return _load(path, mapped)
+        except pickle.UnpicklingError:
+            with harmless_globals():
+                return _load(path, mapped)
     except pickle.UnpicklingError as error:
         asks_for_code = any(sign in str(error) for sign in SIGNS_OF_CODE)
         if asks_for_code and (is_zip or _begins_with_whole_pickle(path, head)):
@@ -125,25 +178,37 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
                 f"{path} was not loaded: it is a pickle with more than weights in it, and such a file can run any code "
                 "on this machine. Get the model as .safetensors, or from its author's page."
             ) from None
-        raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error
+        raise CorruptWeights(f"{path} is damaged, cut short or no model file. {download_again(path)}") from error
     except MemoryError:
         raise
     except OSError as error:
         raise CorruptWeights(f"{path} could not be read: {error}.") from error
     except Exception as error:  # torch.load throws nearly anything at bytes that are no whole checkpoint
-        raise CorruptWeights(f"{path} is damaged, cut short or no model file. {_advice(path)}") from error
+        raise CorruptWeights(f"{path} is damaged, cut short or no model file. {download_again(path)}") from error
 
 
-def _refuse_bad_archive(path: Path) -> None:
+def _load(path: Path, mapped: bool) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch asks to be told about bare pickles
+        if mapped:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:  # torch itself opens only names that are UTF-8
+            return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether torch and safetensors can open the file by its name."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise CorruptWeights(f"{path} is damaged or cut short. {_advice(path)}") from error
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise UnsafeWeights(
-            f"{path} is a TorchScript program, not weights; it was not run. Get the model as .safetensors or .pth."
-        )
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_stored(path: Path) -> bool:
+    """Whether nothing in a zip archive is compressed; else its bytes are no tensors before they are unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def _begins_with_whole_pickle(path: Path, head: bytes) -> bool:
@@ -160,16 +225,3 @@ def _begins_with_whole_pickle(path: Path, head: bytes) -> bool:
         except (MemoryError, OverflowError):
             return True  # lengths that no honest file has
     return True
-
-
-def _advice(path: Path) -> str:
-    """What to do about a bad file; with what the good one looks like, if its name is known."""
-    size = f"It has {path.stat().st_size:,} bytes."
-    known = find(path.name)
-    if known is None:
-        return f"{size} Download it again."
-    addresses = " or ".join(known.urls)
-    return (
-        f"{size} The right file has {known.bytes:,} bytes and sha256 {known.sha256}. Delete this one and run again, or "
-        f"get it from {addresses}"
-    )

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 THIRD_PARTY = {
-    "apisr_archs": {"torch", "safetensors", "spandrel", "requests", "urllib3", "typing_extensions"},
+    "apisr_archs": {"torch", "numpy", "safetensors", "spandrel", "requests", "urllib3", "typing_extensions"},
     "engine": {"torch"},
     "nodes": {"torch", "typing_extensions", "comfy", "comfy_api", "folder_paths", "server"},
 }

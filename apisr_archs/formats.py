@@ -1,0 +1,190 @@
+"""Names for files that are no PyTorch weights, with what to do about each. Reads only; nothing is unpacked or run."""
+
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ApisrError, CorruptWeights, UnsafeWeights, UnsupportedWeights
+from .zoo import find
+
+HEAD = 512
+"""Bytes from the beginning of a file that tell its format."""
+MODEL_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
+PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<script", b"<!--")
+
+UNPACK = "Unpack it and put the model inside it, a .pth or .safetensors file, in its place."
+OTHER_PROGRAM = "It is for other programs. Get the same model as .pth or .safetensors."
+
+
+@dataclass(frozen=True)
+class Format:
+    """Files that begin alike. `begins` is compared with the bytes from `at` on."""
+
+    name: str
+    begins: bytes
+    at: int = 0
+    advice: str | None = None
+    """What to do; None if the download went wrong and the file is to be downloaded again."""
+
+
+FORMATS = (
+    Format("a 7z archive", b"7z\xbc\xaf\x27\x1c", advice=UNPACK),
+    Format("a RAR archive", b"Rar!\x1a\x07", advice=UNPACK),
+    Format("a gzip archive", b"\x1f\x8b", advice=UNPACK),
+    Format("an xz archive", b"\xfd7zXZ\0", advice=UNPACK),
+    Format("a bzip2 archive", b"BZh", advice=UNPACK),
+    Format("a Zstandard archive", b"\x28\xb5\x2f\xfd", advice=UNPACK),
+    Format("an LZ4 archive", b"\x04\x22\x4d\x18", advice=UNPACK),
+    Format("an NCNN model (.bin, fp16)", b"\x47\x6b\x30\x01", advice=OTHER_PROGRAM),
+    Format("an NCNN model (.bin, int8)", b"\x38\x4b\x0d\x00", advice=OTHER_PROGRAM),
+    Format("an NCNN model (.bin, fp32)", b"\x56\xc0\x02\x00", advice=OTHER_PROGRAM),
+    Format("an NCNN model (.param)", b"7767517", advice=OTHER_PROGRAM),
+    Format("an NCNN model (.param, binary)", (7767517).to_bytes(4, "little"), advice=OTHER_PROGRAM),
+    Format("a GGUF model", b"GGUF", advice=OTHER_PROGRAM),
+    Format("a GGML model", b"lmgg", advice=OTHER_PROGRAM),
+    Format("a TensorRT engine", b"ftrt", advice=OTHER_PROGRAM),
+    Format("a TensorRT engine", b"ptrt", advice=OTHER_PROGRAM),
+    Format("a TensorFlow Lite model", b"TFL3", 4, OTHER_PROGRAM),
+    Format("a TensorFlow SavedModel", b"\x08\x01\x12", advice=OTHER_PROGRAM),
+    Format("an HDF5 file (Keras)", b"\x89HDF\r\n\x1a\n", advice=OTHER_PROGRAM),
+    Format("a NumPy array", b"\x93NUMPY", advice=OTHER_PROGRAM),
+    Format("a Git-LFS pointer", b"version https://git-lfs"),
+    Format("a picture (PNG)", b"\x89PNG\r\n\x1a\n"),
+    Format("a picture (JPEG)", b"\xff\xd8\xff"),
+    Format("a picture (GIF)", b"GIF8"),
+    Format("a picture (WebP)", b"WEBP", 8),
+    Format("a picture or a video", b"ftyp", 4),
+    Format("a PDF document", b"%PDF-"),
+)
+ONNX = re.compile(rb"\x08[\x02-\x20][\x12\x1a\x22\x2a\x32\x3a\x42\x72]")
+"""Field 1, the version of the format, as a small number; then another field of a model."""
+FROZEN_GRAPH = re.compile(rb"\x0a.{1,3}\x0a.[\w./-]+\x12.(Placeholder|Const)", re.DOTALL)
+"""TensorFlow's GraphDef: a node with a name and an operation."""
+
+
+def refuse_other_formats(path: Path, head: bytes) -> None:
+    """Raise an error that names the file's format, if it is known and holds no weights that torch could read.
+
+    Args:
+        path: the file, for the message, and to look into archives.
+        head: its first `HEAD` bytes.
+
+    Raises:
+        CorruptWeights: it is empty, text, a page, a picture: the download went wrong.
+        UnsupportedWeights: it is an archive, or another program's model.
+        UnsafeWeights: it is a TorchScript program or in torch's oldest format.
+    """
+    if not head:
+        raise CorruptWeights(f"{path} is empty. {download_again(path)}")
+    if head.startswith(b"PK"):
+        _refuse_zip(path)
+    elif head[257:262] == b"ustar":
+        _refuse_tar(path)
+    else:
+        found = _format(head)
+        if found is not None:
+            raise _refusal(path, found.name, found.advice)
+        _refuse_text(path, head)
+
+
+def download_again(path: Path) -> str:
+    """What to do about a bad file; with what the good one looks like, if its name is known."""
+    size = f"It has {path.stat().st_size:,} bytes."
+    known = find(path.name)
+    if known is None:
+        return f"{size} Download it again."
+    addresses = " or ".join(known.urls)
+    return (
+        f"{size} The right file has {known.bytes:,} bytes and sha256 {known.sha256}. Delete this one and run again, or "
+        f"get it from {addresses}"
+    )
+
+
+def _format(head: bytes) -> Format | None:
+    if ONNX.match(head):
+        return Format("an ONNX or Core ML model", b"", advice=OTHER_PROGRAM)
+    if FROZEN_GRAPH.match(head):
+        return Format("a TensorFlow graph", b"", advice=OTHER_PROGRAM)
+    return next((f for f in FORMATS if head[f.at : f.at + len(f.begins)] == f.begins), None)
+
+
+def _refusal(path: Path, name: str, advice: str | None) -> ApisrError:
+    if advice is None:
+        return CorruptWeights(f"{path} is {name}, not a model file. {download_again(path)}")
+    if find(path.name) is not None:
+        advice = f"{advice} {download_again(path)}"  # there is an address of the right file
+    return UnsupportedWeights(f"{path} is {name}, not PyTorch weights. {advice}")
+
+
+def _refuse_text(path: Path, head: bytes) -> None:
+    """Of JSON, the beginning is shown: it is the error that the server gave instead of the file."""
+    text = head.removeprefix(b"\xef\xbb\xbf").strip()
+    if text.lower().startswith((b"<?xml", b"<net")) and b"<net" in text.lower():
+        raise _refusal(path, "an OpenVINO model (.xml)", OTHER_PROGRAM)
+    if text.lower().startswith(PAGES):
+        raise CorruptWeights(f"{path} is a web page, not a model: the download saved the page. {download_again(path)}")
+    try:
+        shown = head.decode("utf-8", "strict" if len(head) < HEAD else "ignore")
+    except UnicodeDecodeError:
+        return
+    if any(not character.isprintable() and character not in "\r\n\t\ufeff" for character in shown):
+        return
+    begins = ascii(" ".join(text.decode("utf-8", "ignore").split())[:80])
+    if text.startswith((b"{", b"[")):
+        raise _refusal(path, f"a JSON text ({begins})", None)
+    raise _refusal(path, f"a text file ({begins})", None)
+
+
+def _refuse_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CorruptWeights(f"{path} is damaged or cut short. {download_again(path)}") from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise UnsafeWeights(
+            f"{path} is a TorchScript program, not weights; it was not run. Get the model as .safetensors or .pth."
+        )
+    folders = {name.partition("/")[0] for name in names}
+    if any(f"{folder}/data.pkl" in names for folder in folders) and len(folders) == 1:
+        return
+    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        raise _refusal(
+            path,
+            "a PyTorch file that was unpacked and packed again",
+            "torch cannot read it in this form. Get the original .pth file; it is not to be unpacked.",
+        )
+    raise _refusal(path, "a zip archive", _unpack(names))
+
+
+def _refuse_tar(path: Path) -> None:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            names = archive.getnames()
+    except (tarfile.TarError, OSError):
+        names = []
+    if any(name.endswith(MODEL_SUFFIXES) for name in names):
+        raise _refusal(path, "a tar archive", _unpack(names))
+    # torch before 2.6 ran code out of these in spite of `weights_only` (CVE-2025-32434)
+    raise UnsafeWeights(f"{path} is in torch's oldest format, a tar file, which is not safe to read. Get another file.")
+
+
+def _unpack(names: Iterable[str]) -> str:
+    """What to do with an archive that holds files of these names."""
+    files = [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    models = [name for name in files if name.lower().endswith(MODEL_SUFFIXES)]
+    if models:
+        return f"Unpack it and put {_listed(models)} in its place."
+    if any(name.endswith(".npy") for name in files):
+        return f"It holds NumPy arrays. {OTHER_PROGRAM}"
+    return f"It holds no model that torch could read, but {_listed(files)}. Get the model as .pth or .safetensors."
+
+
+def _listed(names: list[str]) -> str:
+    if not names:
+        return "nothing"
+    more = f" or {len(names) - 3} more" if len(names) > 3 else ""
+    return " or ".join(ascii(name) if not name.isprintable() else name for name in names[:3]) + more

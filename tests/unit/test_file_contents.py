@@ -1,0 +1,332 @@
+"""What good files hold beside plain weights, and weights that are no plain numbers."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import logging
+import os
+import pathlib
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from apisr_pack.apisr_archs import CorruptWeights, UnsafeWeights, UnsupportedWeights, load_model
+from apisr_pack.apisr_archs.checkpoint import read_state_dict
+from apisr_pack.apisr_archs.inert import STAND_INS, harmless_globals
+from apisr_pack.tests import reference
+from apisr_pack.tests.reference import save
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+WEIGHTS = {"conv.weight": torch.rand(8, 8), "conv.bias": torch.rand(8)}
+
+NUMBERS: dict[str, Any] = {
+    **{kind: np.dtype(kind).type(1) for kind in ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")},
+    "longdouble": np.longdouble(1),
+    "complex128": np.complex128(1j),
+    "array": np.arange(6.0).reshape(2, 3),
+    "array of int64": np.arange(6),
+    "big-endian array": np.arange(6, dtype=">i4"),
+    "empty array": np.zeros(0, np.float32),
+    "random state": np.random.RandomState(1).get_state(),
+    "nested": {"psnr": [np.float64(31.2), {"ssim": np.float32(0.9)}], "best": (np.int64(5),)},
+}
+
+
+def same(found: Weights) -> bool:
+    return found.keys() == WEIGHTS.keys() and all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+def in_numpy(version: int, content: Any, path: Path) -> Path:
+    """Saved with the names of that version of numpy, whichever is installed."""
+    old, new = b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n"
+    torch.save(content, path.with_suffix(".tmp"))
+    with zipfile.ZipFile(path.with_suffix(".tmp")) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name.endswith("data.pkl"):
+                data = data.replace(new, old) if version == 1 else data.replace(old, new)
+            target.writestr(name, data)
+    return path
+
+
+def shim(module: str) -> Any:
+    """As ComfyUI puts it under numpy's name."""
+
+    def scalar(*args: Any, **kwargs: Any) -> None:
+        return None
+
+    scalar.__module__, scalar.__qualname__ = module, "scalar"
+    return scalar
+
+
+multiarray = sys.modules[type(np.float64(1)).__reduce__(np.float64(1))[0].__module__]
+HOSTS: dict[str, Callable[[], list[Any]]] = {
+    "plain Python": list,
+    "ComfyUI": lambda: [shim("numpy.core.multiarray"), np.dtype, type(np.dtype("f8"))],
+    "real scalar and dtype": lambda: [multiarray.scalar, np.dtype, type(np.dtype("f8"))],
+    "real scalar alone": lambda: [multiarray.scalar],
+    "real arrays": lambda: [multiarray._reconstruct, np.ndarray, np.dtype, type(np.dtype("f8"))],
+    "real arrays by half": lambda: [multiarray._reconstruct],
+    "ndarray alone": lambda: [np.ndarray],
+}
+"""Names that others in the process have allowed."""
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("version", [1, 2])
+def test_numpy_numbers_beside_the_weights(host: str, version: int, tmp_path: Path) -> None:
+    # torch has all names in a set, whose order is that of addresses: several tries, with other objects
+    allowed = [HOSTS[host]() for _ in range(4)]
+    for name, number in NUMBERS.items():
+        path = in_numpy(version, {"params": WEIGHTS, "best": number}, tmp_path / f"{name}.pth")
+        for names in allowed:
+            with torch.serialization.safe_globals(names):
+                assert same(read_state_dict(path)), name
+
+
+def test_numpy_numbers_in_torch_s_old_format(tmp_path: Path) -> None:
+    content = {"params": WEIGHTS, "best": NUMBERS}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    assert same(read_state_dict(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_others_allowed_stays_as_it_was(host: str, tmp_path: Path) -> None:
+    path = save({"params": WEIGHTS, "best": NUMBERS}, tmp_path / "a.pth")
+    with torch.serialization.safe_globals(HOSTS[host]()):
+        before = set(torch.serialization.get_safe_globals())
+        assert same(read_state_dict(path))
+        assert set(torch.serialization.get_safe_globals()) == before
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(CorruptWeights):
+            read_state_dict(path)
+        assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_the_names_are_allowed_for_one_thread_at_a_time() -> None:
+    """The first to leave would take them away from the others."""
+    entered = threading.Event()
+
+    def enter() -> None:
+        with harmless_globals():
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    with harmless_globals():
+        thread.start()
+        assert not entered.wait(0.2)
+    thread.join()
+    assert entered.is_set()
+
+
+def test_three_threads_with_numpy_numbers(tmp_path: Path) -> None:
+    path = save({"params": WEIGHTS, "best": NUMBERS}, tmp_path / "a.pth")
+    before, failed = set(torch.serialization.get_safe_globals()), []
+
+    def work() -> None:
+        try:
+            assert all(same(read_state_dict(path)) for _ in range(30))
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    "array",
+    [np.array([{}], dtype=object), np.array([b"text"]), np.zeros(1, "f8,O"), np.zeros(1, "M8[s]"), np.str_("text")],
+)
+def test_numpy_of_other_things_than_numbers(host: str, array: Any, tmp_path: Path) -> None:
+    """A dtype of objects whose flags come from a file makes numpy follow addresses that the file chose."""
+    path = save({"params": WEIGHTS, "x": array}, tmp_path / "a.pth")
+    with torch.serialization.safe_globals(HOSTS[host]()), pytest.raises(UnsafeWeights):
+        read_state_dict(path)
+
+
+class AttributeDict(dict[str, Any]):
+    """Lightning's, which is not installed here."""
+
+
+class OmegaConf:
+    """Of no library that is known."""
+
+
+def lightning() -> AttributeDict:
+    return AttributeDict(scale=4, path=pathlib.Path("a"))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        lambda: collections.OrderedDict(a=1),
+        lambda: collections.Counter("aab"),
+        lambda: collections.defaultdict(list, a=[1.0]),
+        lambda: collections.defaultdict(float, a=1.0),
+        lambda: pathlib.Path("a/b"),
+        lambda: argparse.Namespace(scale=4, out=pathlib.Path("a")),
+        lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+        lambda: torch.__version__,
+        lightning,
+    ],
+)
+def test_harmless_things_beside_the_weights(
+    beside: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = type(sys)("lightning.fabric.utilities.data")
+    module.AttributeDict = AttributeDict
+    monkeypatch.setitem(sys.modules, "lightning", module)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(AttributeDict, "__module__", module.__name__)
+    content = {"state_dict": WEIGHTS, "hyper_parameters": beside()}
+    save(content, tmp_path / "a.pth")
+    monkeypatch.undo()
+    assert same(read_state_dict(tmp_path / "a.pth"))
+
+
+def test_things_of_unknown_libraries_are_refused(tmp_path: Path) -> None:
+    path = save({"params": WEIGHTS, "opt": OmegaConf()}, tmp_path / "a.pth")
+    with pytest.raises(UnsafeWeights, match="more than weights"):
+        read_state_dict(path)
+
+
+def test_nothing_of_a_file_is_called_under_a_harmless_name(tmp_path: Path) -> None:
+    """Also not with what the real one would take."""
+    for stand_in in STAND_INS:
+        if isinstance(stand_in, type):
+            assert isinstance(stand_in("print", {"a": 1}), (stand_in, dict))
+            assert not hasattr(stand_in("print"), "a")
+
+
+@pytest.mark.parametrize("name", ["scalar", "posix", "eval"])
+def test_code_beside_numpy_numbers_does_not_run(name: str, tmp_path: Path) -> None:
+    marker, path = tmp_path / "ran", tmp_path / "a.pth"
+
+    class RunsCode:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (os.mkdir, (str(marker),)) if name != "eval" else (eval, (f"open({str(marker)!r}, 'w')",))
+
+    torch.save({"params": WEIGHTS, "best": np.float64(1), name: RunsCode()}, path)
+    with pytest.raises(UnsafeWeights, match="can run any code"):
+        read_state_dict(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("extra", [1, 16, 4096])
+def test_bytes_after_the_last_tensor(extra: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save(WEIGHTS, tmp_path / "a.safetensors")
+    with path.open("ab") as file:
+        file.write(b"\x07" * extra)
+    with caplog.at_level(logging.WARNING):
+        assert same(read_state_dict(path))
+    assert f"{extra} bytes longer than its tensors" in caplog.text
+    assert str(path) in caplog.text
+
+
+@pytest.mark.parametrize("cut", [1, 100])
+def test_a_cut_file_is_still_called_cut(cut: int, tmp_path: Path) -> None:
+    path = save(WEIGHTS, tmp_path / "a.safetensors")
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(CorruptWeights, match="cut short"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"conv.weight":{"dtype":"F32","shape":[8,8],"data_offsets":[0,16]}}',
+        b'{"conv.weight":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}',
+        b'{"conv.weight":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}',
+        b'{"conv.weight":{"dtype":"F32","shape":[2],"data_offsets":["0","8"]}}',
+        b'{"conv.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,-1]}}',
+        b'{"conv.weight":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}}',
+        b'{"conv.weight":{"shape":[2]}}',
+        b'{"conv.weight":7}',
+        b'{"a":' * 50_000,
+    ],
+)
+def test_headers_that_do_not_fit_are_no_longer_files(header: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
+    with pytest.raises(CorruptWeights, match="damaged"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "kind"),
+    [
+        ({"a.weight": torch.quantize_per_tensor(torch.rand(4, 4), 0.1, 0, torch.qint8)}, "qint8"),
+        (
+            {"a.kernel": torch.quantize_per_channel(torch.rand(2, 2), torch.ones(2), torch.zeros(2), 0, torch.quint8)},
+            "qu",
+        ),
+        ({"a.weight": torch.zeros(4, 4, dtype=torch.int8), "a.scale": torch.ones(4)}, "int8"),
+        ({"a.weight": torch.zeros(8, 1, dtype=torch.uint8), "a.weight.absmax": torch.ones(4)}, "uint8"),
+        ({"a.qweight": torch.zeros(8, 1, dtype=torch.int32), "a.scales": torch.ones(4)}, "int32"),
+        ({"a.bias": torch.zeros(8, dtype=torch.int32)}, "int32"),
+        ({"a.table": torch.zeros(8, 8, dtype=torch.int8)}, "int8"),
+        ({"a.weight": torch.zeros(4, 4).to(torch.float8_e4m3fn), "a.scale_weight": torch.ones(())}, "scaled fp8"),
+        ({"a.weight": torch.zeros(4, 4).to(torch.float8_e4m3fn), "scaled_fp8": torch.ones(2)}, "scaled fp8"),
+        ({"a.weight": torch.zeros(4, 4).to(torch.float8_e8m0fnu)}, "float8_e8m0fnu"),
+    ],
+)
+def test_quantised_weights_are_refused(weights: Weights, kind: str, tmp_path: Path) -> None:
+    path = save({**WEIGHTS, **weights}, tmp_path / "a.pth")
+    with pytest.raises(UnsupportedWeights, match=f"quantised weights .*is {kind}.*fp16 or fp32"):
+        read_state_dict(path)
+
+
+def test_whole_numbers_that_count_or_index_stay(tmp_path: Path) -> None:
+    buffers = {
+        "norm.num_batches_tracked": torch.tensor(70_000),
+        "attn.relative_position_index": torch.arange(16).reshape(4, 4),
+        "attn.mask": torch.ones(4, 4, dtype=torch.bool),
+        "shift": torch.tensor([1, 2], dtype=torch.uint8),
+    }
+    found = read_state_dict(save({**WEIGHTS, **buffers}, tmp_path / "a.pth"))
+    assert all(found[name].dtype == buffers[name].dtype and found[name].equal(buffers[name]) for name in buffers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_were_simply_cast_to_fp8(dtype: torch.dtype, suffix: str, tmp_path: Path) -> None:
+    """They mean what they say; a network runs with them, and spandrel's arithmetic on weights as well."""
+    weights = {name: value.to(dtype) for name, value in reference.rrdb_state_dict(blocks=1).items()}
+    found = read_state_dict(save(weights, tmp_path / f"a{suffix}"))
+    assert all(torch.equal(found[name], weights[name].float()) for name in weights)
+    assert load_model(tmp_path / f"a{suffix}")(torch.rand(1, 3, 8, 8)).shape[1] == 3
+
+
+@pytest.mark.parametrize("odd", [torch.rand(4, 4).to_sparse(), torch.empty(4, 4, device="meta")])
+def test_tensors_without_plain_numbers_are_refused(odd: Tensor, tmp_path: Path) -> None:
+    path = save({**WEIGHTS, "a.weight": odd}, tmp_path / "a.pth")
+    with pytest.raises(UnsupportedWeights, match=r"a\.weight in a form without plain numbers"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(("suffix", "extra"), [(".pth", b""), (".safetensors", b""), (".safetensors", b"\0")])
+def test_names_that_are_not_utf_8(suffix: str, extra: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"4x_\udcff\udcfe{suffix}"  # on Linux these are the bytes ff and fe
+    save(WEIGHTS, tmp_path / f"a{suffix}").rename(path)
+    with path.open("ab") as file:
+        file.write(extra)
+    assert same(read_state_dict(path))
+    path.write_bytes(path.read_bytes()[:-90])
+    with pytest.raises(CorruptWeights):
+        read_state_dict(path)
