@@ -1,6 +1,5 @@
 """The UPSCALE_MODEL that this pack hands out: a spandrel descriptor that casts by itself and knows its facts."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -14,8 +13,9 @@ from .compiled import Compiled
 from .facts import Facts
 from .finite import is_finite
 from .padding import pad
+from .text import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class UpscaleModel(ImageModelDescriptor[nn.Module]):
