@@ -9,7 +9,7 @@ from torch import nn
 
 from .checkpoint import StateDict, read_state_dict
 from .compiled import Compiled
-from .errors import UnsupportedWeights
+from .errors import UnsupportedWeights, printable_errors
 from .foreign import facts_of
 from .model import UpscaleModel
 from .registry import load_weights
@@ -27,6 +27,7 @@ LOOKALIKES = (
 """What people put into the wrong folder: its name, its folder, and parts of its keys."""
 
 
+@printable_errors
 def load_model(
     path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu", *, compiled: bool = False
 ) -> UpscaleModel:

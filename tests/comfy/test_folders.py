@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KNOWN = zoo.ZOO[0]
 GONE = Path("/mnt/D_drive/AI")
+READ_ONLY = Path("/proc/tty")
+"""A folder that is there, on Linux, in which not even root can make a file."""
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +33,14 @@ def files() -> Iterator[FileServer]:
 
 @pytest.fixture(scope="module")
 def server(start_comfy: Callable[..., ComfyServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    """A ComfyUI whose first folder of upscale models is on a drive that is not there."""
+    """A ComfyUI whose first two folders of upscale models are read-only and on a drive that is not there."""
     config = tmp_path_factory.mktemp("config") / "extra_model_paths.yaml"
-    paths = {"base_path": str(GONE), "is_default": True, "upscale_models": "upscale_models"}
+    lines = f"{READ_ONLY}\n{GONE / 'upscale_models'}"
+    paths = {"base_path": str(GONE), "is_default": True, "upscale_models": lines}
     config.write_text(json.dumps({"drive": paths}))  # JSON is YAML
     with start_comfy("--extra-model-paths-config", str(config)) as server:
         folders = {folder["name"]: folder["folders"] for folder in server.get_json("/experiment/models")}
-        assert folders["upscale_models"][0] == str(GONE / "upscale_models")
+        assert folders["upscale_models"][:2] == [str(GONE / "upscale_models"), str(READ_ONLY)]
         yield server
 
 
@@ -114,7 +117,8 @@ def test_a_file_that_is_put_there_by_hand_is_found(server: ComfyServer, files: F
 
 def test_advice_names_folders_that_are_there(server: ComfyServer) -> None:
     picture = wf.send(server, wf.crop(16, 24), "folders.png")
-    assert f"There is no model 'gone.pth' in {server.models_dir}. Put" in message(server, wf.ours("gone.pth", picture))
+    said = message(server, wf.ours("gone.pth", picture))
+    assert f"There is no model 'gone.pth' in {READ_ONLY} or {server.models_dir}. Put" in said
 
 
 @pytest.mark.parametrize("name", ["mine.pth", KNOWN.file])

@@ -145,7 +145,7 @@ def test_what_is_no_model(model: Any, words: str) -> None:
         upscale(model, torch.rand(1, 4, 4, 3))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -8, 1.5, "64", [64], 10**400])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -8, 1.5, "64", [64]])
 @pytest.mark.parametrize("name", ["tile", "overlap"])
 def test_tiles_are_whole_numbers(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name} is .*; expected at least [01], and a whole number"):
