@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import environment, process
-from tools.chromium import find_chromium
+from tools.chromium import NO_CHROMIUM, find_chromium
 from tools.comfy_server import (
     ComfyServer,
     ExecutionFailed,
@@ -123,9 +123,8 @@ def test(arguments: argparse.Namespace, rest: list[str]) -> int:
     chosen = ["-m", FAST] if arguments.fast else []
     if not arguments.fast:
         env["COMFYUI_PATH"] = str(host.comfyui)
-        chromium = find_chromium(host.python)
-        if chromium is not None:
-            env["CHROMIUM"] = str(chromium)
+        if find_chromium() is None:
+            say(f"{NO_CHROMIUM} Unless Playwright has a browser of its own, they will fail.")
     return process.run([host.python, "-m", "pytest", *chosen, *rest], env=env)
 
 

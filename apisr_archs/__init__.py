@@ -1,6 +1,7 @@
 """The networks of APISR and how a file becomes one. Knows nothing of ComfyUI.
 
 In the order of the data:
+    text, errors   what is said, so that every log can take it
     zoo         the known weight files, as data
     download    a known file, verified, onto the disk
     checkpoint  file -> clean state dict, never running code from it; formats (what is refused by name), inert (what a

@@ -4,7 +4,6 @@ What leaves this module is one flat dict of tensors with the names that the netw
 """
 
 import json
-import logging
 import os
 import pickle
 import pickletools
@@ -24,10 +23,11 @@ from .errors import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWe
 from .formats import HEAD, download_again, refuse_other_formats
 from .inert import harmless_globals
 from .names import StateDict, strip_prefixes, unwrap
+from .text import get_logger
 
 __all__ = ["StateDict", "read_state_dict", "strip_prefixes", "unwrap"]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 SIGNS_OF_CODE = (
     "Unsupported global",

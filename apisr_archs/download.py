@@ -101,21 +101,15 @@ def refuse_offline(model: ZooModel, folder: Path) -> None:
         )
 
 
-def _is_there(model: ZooModel, target: Path) -> bool:
-    """Whether the right file has its place; a different one of that name is the user's, and stays."""
-    if not target.exists():
-        return False
-    wrong = _difference(model, target) if target.is_file() else "it is not a file"
-    if wrong is None:
-        return True
-    raise DownloadFailed(
-        f"{target} exists, but is not the known file: {wrong}. It was left as it is.\n"
-        f"Rename or delete it, then run again.\n{how_to_get(model, target.parent)}"
+def broken_link(link: Path) -> str:
+    """What is wrong with a link whose target is not there, and what to do about it."""
+    return (
+        f"{link} is a broken link: its target {link.readlink()} is not there. Put the file there, or delete the link."
     )
 
 
-def _difference(model: ZooModel, path: Path) -> str | None:
-    """How the file differs from the known one, in words; None if it does not."""
+def difference(model: ZooModel, path: Path) -> str | None:
+    """How the file differs from the known one, in words; None if it does not. Reads the whole file. Raises OSError."""
     size = path.stat().st_size
     if size != model.bytes:
         return f"{size} bytes instead of {model.bytes}"
@@ -126,6 +120,21 @@ def _difference(model: ZooModel, path: Path) -> str | None:
     if digest.hexdigest() != model.sha256:
         return f"sha256 {digest.hexdigest()} instead of {model.sha256}"
     return None
+
+
+def _is_there(model: ZooModel, target: Path) -> bool:
+    """Whether the right file has its place; a different one of that name is the user's, and stays."""
+    if not target.exists():
+        if target.is_symlink():
+            raise DownloadFailed(f"{broken_link(target)}\n{how_to_get(model, target.parent)}")
+        return False
+    wrong = difference(model, target) if target.is_file() else "it is not a file"
+    if wrong is None:
+        return True
+    raise DownloadFailed(
+        f"{target} exists, but is not the known file: {wrong}. It was left as it is.\n"
+        f"Rename or delete it, then run again.\n{how_to_get(model, target.parent)}"
+    )
 
 
 def _check_space(model: ZooModel, folder: Path) -> None:
@@ -194,7 +203,7 @@ def _fetch(job: _Job, url: str) -> None:
         except _CutError:
             if attempt == _ATTEMPTS:
                 raise
-    if wrong := _difference(job.model, job.part):
+    if wrong := difference(job.model, job.part):
         raise _AddressError(f"the server sent another file: {wrong}")
 
 

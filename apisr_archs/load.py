@@ -9,7 +9,7 @@ from torch import nn
 
 from .checkpoint import StateDict, read_state_dict
 from .compiled import Compiled
-from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory
+from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
 from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
 from .registry import filled, find_own, matches, some_of
@@ -27,6 +27,7 @@ LOOKALIKES = (
 """What people put into the wrong folder: its name, its folder, and parts of its keys."""
 
 
+@printable_errors
 def load_model(
     path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu", *, compiled: bool = False
 ) -> UpscaleModel:

@@ -1,7 +1,6 @@
 """The UPSCALE_MODEL that this pack hands out: a spandrel descriptor that casts by itself and knows its facts."""
 
 import copy
-import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from .facts import Facts
 from .finite import is_finite
 from .layers import FilledNetwork
 from .padding import pad
+from .text import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MIXED_DTYPES = re.compile(r"same dtype|should be the same|scalar type", re.IGNORECASE)
 """In torch's errors about operands of different dtypes."""

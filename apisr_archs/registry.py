@@ -3,7 +3,6 @@
 Our networks come first; spandrel loads everything else that it knows.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,9 @@ from typing_extensions import override
 from . import compact, dat, grl, rrdb
 from .facts import Facts
 from .model import UpscaleModel
+from .text import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Weights = Mapping[str, Tensor]
 

@@ -1,6 +1,7 @@
 """The tiling engine: any image-to-image network, any picture, the memory there is. Knows nothing of ComfyUI.
 
 In the order of the data:
+    arguments   what callers hand over, checked
     sizes    what the user asks for -> output size, in one pass of the network or two
     plan     image size + facts of the network + budget -> tiles of one shape, strips
     memory   budget, estimates, out-of-memory

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..apisr_archs import Facts
+from . import arguments
 from .memory import bytes_for, least_strip, strip_within, swift_strip
 
 PRESETS = ("exact", "fast")
@@ -119,11 +120,9 @@ def plan(
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image is {width}x{height}; expected at least 1x1.")
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; expected one of: {', '.join(PRESETS)}.")
-    for name, value, least in (("tile", tile, 1), ("overlap", overlap, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {value}; expected at least {least}, or None.")
+    arguments.one_of(preset, "preset", PRESETS)
+    tile = None if tile is None else arguments.whole(tile, "tile", least=1)
+    overlap = None if overlap is None else arguments.whole(overlap, "overlap", least=0)
     half_a_blend = -(-facts.feather // (2 * facts.scale))  # a tile shows that far beyond the seam
     halo = getattr(facts.halo, preset) + half_a_blend if overlap is None else -(-overlap // 2)
     kept = max(facts.alignment, MIN_KEPT if tile is None else MIN_KEPT_BY_HAND)

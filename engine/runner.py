@@ -1,6 +1,5 @@
 """Pictures in, pictures out."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
@@ -10,14 +9,15 @@ from torch import Tensor
 
 from .. import apisr_archs
 from ..apisr_archs import NotEnoughMemory, facts_of, uncompiled
-from . import alpha, deliver, memory
+from ..apisr_archs.text import get_logger
+from . import alpha, arguments, deliver, memory
 from .frames import CANVAS_SHARE, Frames, canvas_bytes
 from .plan import PRESETS
 from .pulse import Progress, Pulse
 from .sizes import passes
 from .tiles import Conditions, Tiler
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def upscale(
@@ -45,6 +45,7 @@ def upscale(
     Args:
         model: what `load_model` or any other loader returns: called with (B, C, H, W) in [0, 1].
         images: (B, H, W, C), floats in [0, 1], C 1 (grey), 3 (RGB) or 4 (RGBA); any B, dtype, device and strides.
+            (H, W, C) is one picture; other three dimensions are (B, H, W), grey pictures.
         tile, overlap, preset: see `plan`; None for the best that fits.
         size: height and width of the output; None for the model's scale. Reached by an antialiased resize. If it is
             much larger than the model's scale gives, the model runs twice (see `sizes.passes`).
@@ -68,7 +69,7 @@ def upscale(
         Cancelled: `is_cancelled` returned True.
         NotEnoughMemory: not even the smallest tile fits, or the output does not.
     """
-    _check(model, images, size, preset, alpha_by, output_dtype)
+    images = _check(model, images, size, preset, alpha_by, output_dtype)
     facts = facts_of(model)
     count, height, width, channels = images.shape
     size = size or (height * facts.scale, width * facts.scale)
@@ -139,27 +140,18 @@ def _what_is_planned(
 
 
 def _check(
-    model: Any, images: Tensor, size: tuple[int, int] | None, preset: str, alpha_by: str, output_dtype: torch.dtype
-) -> None:
-    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or (len(images) and 0 in images.shape):
-        raise ValueError(
-            f"images has the shape {tuple(images.shape)}; expected (batch, height, width, channels) with 1 channel "
-            "(grey), 3 (RGB) or 4 (RGBA), and at least one pixel."
-        )
-    if size is not None and min(size) < 1:
-        raise ValueError(f"size is {size}; expected a height and a width of at least 1.")
-    for name, dtype in (("images", images.dtype), ("output_dtype", output_dtype)):
-        if not dtype.is_floating_point:
-            raise ValueError(f"{name} is {dtype}; expected floats, which are between 0 and 1.")
-    for name, value, options in (("preset", preset, PRESETS), ("alpha_by", alpha_by, alpha.ALPHA_MODES)):
-        if value not in options:
-            raise ValueError(f"{name} is {value!r}; expected one of: {', '.join(options)}.")
-    channels = getattr(model, "input_channels", 3), getattr(model, "output_channels", 3)
-    if channels not in ((1, 1), (3, 3)):
-        raise ValueError(
-            f"The model turns {channels[0]} channels into {channels[1]}; expected RGB to RGB, or grey to grey. "
-            "Choose another model."
-        )
+    model: Any, images: Any, size: tuple[int, int] | None, preset: str, alpha_by: str, output_dtype: torch.dtype
+) -> Tensor:
+    """Raises ValueError for what is not as `upscale` describes it. Returns the images as (B, H, W, C)."""
+    images = arguments.pictures(images)
+    if size is not None:
+        for side, length in zip(("height", "width"), size, strict=True):
+            arguments.whole(length, f"size's {side}", least=1)
+    arguments.floats(output_dtype, "output_dtype")
+    arguments.one_of(preset, "preset", PRESETS)
+    arguments.one_of(alpha_by, "alpha_by", alpha.ALPHA_MODES)
+    arguments.upscale_model(model)
+    return images
 
 
 def _device_of(model: Any) -> torch.device:

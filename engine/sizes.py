@@ -2,6 +2,8 @@
 
 from math import ceil, floor, sqrt
 
+from . import arguments
+
 RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapixels")
 """What `amount` counts: nothing, times the input, pixels, pixels, and units of 1024 x 1024 pixels."""
 MAX_SIDE = 65536
@@ -16,12 +18,11 @@ def target_size(
     """Height and width of the output for an input of (height, width), keeping its shape.
 
     Raises:
-        ValueError: for an unknown mode, or an amount that cannot be meant.
+        ValueError: for an unknown mode, an amount that cannot be meant, or a multiple that is no whole number.
     """
-    if resize_to not in RESIZE_MODES:
-        raise ValueError(f"resize_to is {resize_to!r}; expected one of: {', '.join(RESIZE_MODES)}.")
-    if amount <= 0:
-        raise ValueError(f"amount is {amount:g}; expected more than 0.")
+    arguments.one_of(resize_to, "resize_to", RESIZE_MODES)
+    amount = arguments.positive(amount, "amount")
+    multiple_of = arguments.whole(multiple_of, "multiple_of", least=1)
     if resize_to in ("longer side", "shorter side") and amount < 16:
         raise ValueError(
             f"amount is {amount:g}, and resize_to is {resize_to!r}: give the side in pixels, at least 16, like 2048."
@@ -36,7 +37,7 @@ def target_size(
     size = _rounded(height * factor, multiple_of), _rounded(width * factor, multiple_of)
     if resize_to != "model scale" and max(size) > MAX_SIDE:
         raise ValueError(
-            f"The result would be {size[1]}x{size[0]} pixels; at most {MAX_SIDE} a side. "
+            f"The result would be {size[1]:.7g}x{size[0]:.7g} pixels; at most {MAX_SIDE} a side. "
             f"Check amount ({amount:g}) and resize_to ({resize_to!r})."
         )
     return size
@@ -44,6 +45,7 @@ def target_size(
 
 def _rounded(length: float, multiple: int) -> int:
     """The nearest multiple, the larger of two equally near, at least one."""
+    length = min(length, 1e300)  # no amount makes it infinite
     return max(1, floor(length / multiple + 0.5)) * multiple
 
 

@@ -1,6 +1,5 @@
 """One picture through the network, tile by tile, whatever the memory does meanwhile."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,12 +18,13 @@ from ..apisr_archs import (
     pad,
     with_network,
 )
+from ..apisr_archs.text import get_logger
 from . import gather, memory, pixels
 from .deliver import Delivery
 from .plan import MEANS_ROUNDS, Plan, plan
 from .stitch import Stitcher
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MIB = 2**20
 Progress = Callable[[int, int], None]

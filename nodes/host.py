@@ -1,6 +1,5 @@
 """ComfyUI's memory manager, progress and interrupt, as plain values and callables for the engine."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,9 +15,10 @@ from torch import nn
 
 from .. import apisr_archs, engine
 from ..apisr_archs import NotEnoughMemory
+from ..apisr_archs.text import escaped, get_logger
 from ..engine import Plan, memory
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PROGRESS_STEPS = 1000
 """Resolution of the progress bar; tiles are too coarse on a CPU."""
@@ -67,7 +67,7 @@ def loaded(
     """
     if getattr(model, "patcher", None) is None:
         if not isinstance(getattr(model, "model", None), nn.Module):
-            raise TypeError(f"upscale_model is a {type(model).__name__} without a network. Use a loader node's output.")
+            raise ValueError(f"upscale_model is a {type(model).__name__} without a network. Use what a loader gives.")
         hand_over(model, model_management.get_torch_device())
     device = model.patcher.load_device
     network = model.patcher.model
@@ -142,11 +142,15 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
 
 
 def teller(node_id: str) -> Callable[[str], None]:
-    """A callable that writes a line of text to the log and onto the running node."""
+    """A callable that writes a line of text to the log and onto the running node, below the lines before it."""
+    lines: list[str] = []
 
-    def tell(text: str) -> None:
-        log.info(text)
-        PromptServer.instance.send_progress_text(text, node_id)
+    def tell(line: str) -> None:
+        log.info("%s", line)
+        if line not in lines:
+            lines.append(line)
+        # each message replaces the text of the one before; it travels as UTF-8
+        PromptServer.instance.send_progress_text(escaped("\n".join(lines), "utf-8"), node_id)
 
     return tell
 

@@ -1,6 +1,5 @@
 """Load APISR Model: an entry of the model list -> UPSCALE_MODEL."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,12 @@ from comfy_api.latest import io
 
 from ..apisr_archs import load_model, set_precision, zoo
 from ..apisr_archs.download import download as download_weights
+from ..apisr_archs.errors import printable_errors
+from ..apisr_archs.text import get_logger
+from ..engine import arguments
 from . import catalogue, host
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
@@ -80,15 +82,14 @@ class APISRModelLoader(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str | None = None, **_: Any) -> tuple[str, int, int] | None:
-        """Follows the file: a replaced one is loaded anew. (A name that comes through a link is not told here.)"""
-        path = catalogue.find(model_name) if model_name is not None else None
-        if path is None:
-            return None
-        stat = path.stat()
-        return str(path), stat.st_mtime_ns, stat.st_size
+    def fingerprint_inputs(
+        cls, model_name: str | None = None, download: bool = True, **_: Any
+    ) -> tuple[str, str | int, str | int] | None:
+        """Follows the content: a replaced file is loaded anew. (A name that comes through a link is not told here.)"""
+        return None if model_name is None else catalogue.fingerprint(str(model_name), download)
 
     @classmethod
+    @printable_errors
     def execute(
         cls,
         model_name: str,
@@ -97,19 +98,17 @@ class APISRModelLoader(io.ComfyNode):
         device: str = "default",
         compile: bool = False,  # noqa: A002 - the name of the input
     ) -> io.NodeOutput:
+        arguments.one_of(precision, "precision", PRECISIONS)  # another node may hand over anything
         found = catalogue.locate(model_name, download)
         path = found if isinstance(found, Path) else _download(found)
-        known = zoo.find(path.name)
-        if known and path.stat().st_size != known.bytes:
-            log.warning(
-                "%s is not the published file: it has %d bytes, not %d.", path, path.stat().st_size, known.bytes
-            )
         where = host.pick_device(device)
         # the dtype is settled before the memory manager takes over: it keeps the size and copies of the weights
         model = load_model(path, "fp32" if precision == "auto" else precision, compiled=compile)
         if precision == "auto" and model.supports_half and host.is_good_at_fp16(where):
             set_precision(model, "fp16")
         host.hand_over(model, where)
+        if wrong := catalogue.unlike_published(path):
+            log.warning("%s is not the published file: %s.", path, wrong)
         log.info("%s: %s %dx, %s, on %s", path.name, model.architecture.name, model.scale, model.dtype, where)
         return io.NodeOutput(model)
 

@@ -1,6 +1,5 @@
 """Upscale Image (APISR): UPSCALE_MODEL + IMAGE -> IMAGE."""
 
-import logging
 from functools import partial
 from typing import Any
 
@@ -9,9 +8,9 @@ from comfy_api.latest import io
 
 from .. import engine
 from ..apisr_archs import facts_of, is_misread_grl
+from ..apisr_archs.errors import printable_errors
+from ..engine import arguments
 from . import host
-
-log = logging.getLogger(__name__)
 
 
 class APISRUpscale(io.ComfyNode):
@@ -116,10 +115,11 @@ class APISRUpscale(io.ComfyNode):
         )
 
     @classmethod
+    @printable_errors
     def execute(
         cls,
         upscale_model: Any,
-        image: torch.Tensor,
+        image: Any,
         resize_to: str = "model scale",
         amount: float = 2.0,
         multiple_of: int = 1,
@@ -130,8 +130,19 @@ class APISRUpscale(io.ComfyNode):
         alpha: str = "filter",
         cpu_fallback: bool = False,
     ) -> io.NodeOutput:
+        # other nodes may hand over anything
+        arguments.upscale_model(upscale_model, "upscale_model")
+        image = arguments.pictures(image, "image")
+        arguments.one_of(preset, "preset", engine.PRESETS)
+        arguments.one_of(alpha, "alpha", engine.ALPHA_MODES)
+        tiling = {
+            "tile": arguments.whole(tile_size, "tile_size", least=0) or None,
+            "overlap": arguments.whole(overlap, "overlap", least=0) or None,
+            "preset": preset,
+        }
+        tell = host.teller(cls.hidden.unique_id)
         if is_misread_grl(upscale_model):
-            log.warning('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
+            tell('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
         count, height, width, channels = image.shape
         if not height or not width:  # what core nodes make of a video without frames
             return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
@@ -142,7 +153,6 @@ class APISRUpscale(io.ComfyNode):
         steps = engine.passes(height, width, facts.scale, size)
         inputs = [(height, width), *steps[:-1]]  # of the network, pass by pass
         dtype = getattr(upscale_model, "dtype", torch.float32)
-        tiling = {"tile": tile_size or None, "overlap": overlap or None, "preset": preset}
         plans = [partial(engine.plan, *pass_size, facts, dtype=dtype, **tiling) for pass_size in inputs]
         canvas = engine.canvas_bytes(inputs, steps, facts.scale)
         between = sum(3 * 4 * height * width for height, width in steps[:-1])
@@ -159,7 +169,7 @@ class APISRUpscale(io.ComfyNode):
                 reuse_frames=reuse_frames,
                 alpha_by=alpha,
                 cpu_fallback=cpu_fallback,
-                tell=host.teller(cls.hidden.unique_id),
+                tell=tell,
                 is_out_of_memory=host.is_out_of_memory,
                 **tiling,
                 **host.output_options(),

@@ -67,8 +67,10 @@ def start_comfy(tmp_path_factory: pytest.TempPathFactory) -> StartComfy:
     if not path:
         pytest.fail("These tests need a ComfyUI: run `python dev.py test`, or set COMFYUI_PATH.", pytrace=False)
 
-    def start(*options: str, env: dict[str, str] | None = None) -> AbstractContextManager[ComfyServer]:
-        base = tmp_path_factory.mktemp("comfy")
+    def start(
+        *options: str, env: dict[str, str] | None = None, folder: str = "comfy"
+    ) -> AbstractContextManager[ComfyServer]:
+        base = tmp_path_factory.mktemp(folder)
         link_pack(ROOT, base)
         shutil.copytree(TESTS / "comfy" / "testing_pack", base / "custom_nodes" / "testing-pack")
         device = () if torch.cuda.is_available() else ("--cpu",)

@@ -1,4 +1,4 @@
-"""The browser for the browser tests."""
+"""The browser for the browser tests. Standard library only; installs nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-from .process import SetupFailed, run_logged, say
+from .process import SetupFailed
+
+NO_CHROMIUM = (
+    "The browser tests need Chromium or Chrome, and there is none. Install it (Debian: apt-get install chromium; "
+    "elsewhere: from its website, or python -m playwright install chromium), or set CHROMIUM to its program."
+)
 
 _NAMES = (
     "chromium",
@@ -25,29 +30,13 @@ _PATHS = (
 )
 
 
-def find_chromium(python: Path) -> Path | None:
-    """A browser: $CHROMIUM, an installed one, Debian's (as root), else Playwright's own (None)."""
+def find_chromium() -> Path | None:
+    """The program that $CHROMIUM names, else an installed browser. Raises SetupFailed if CHROMIUM names no file."""
     named = os.environ.get("CHROMIUM")
     if named:
         if not Path(named).is_file():
             raise SetupFailed(f"CHROMIUM={named} is no file. Set it to the browser's program or unset it.")
         return Path(named)
-    found = _installed_chromium()
-    if found is None and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
-        say("Installing Debian's Chromium for the browser tests")
-        env = {"DEBIAN_FRONTEND": "noninteractive"}
-        run_logged(["apt-get", "update"], "chromium", "Check the network.", env)
-        hint = "Install a Chromium or set CHROMIUM to one."
-        run_logged(["apt-get", "install", "-y", "chromium"], "chromium", hint, env)
-        found = _installed_chromium()
-    if found is None:
-        say("No Chromium found; asking Playwright for its own")
-        command = [python, "-m", "playwright", "install", "chromium"]
-        run_logged(command, "chromium", "Install Chromium or Chrome, or set CHROMIUM to its program.")
-    return found
-
-
-def _installed_chromium() -> Path | None:
     for name in _NAMES:
         found = shutil.which(name)
         if found:

@@ -14,11 +14,12 @@ import struct
 import time
 from typing import Any
 
-_CONTINUATION, _TEXT, _CLOSE, _PING, _PONG = 0, 1, 8, 9, 10
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+_NODE_TEXT = 3  # kind of a binary message: text on a node
 
 
 class EventStream:
-    """The JSON messages that the server sends to one client; previews (binary messages) are skipped.
+    """The messages that the server sends to one client, but for previews.
 
     Only what ComfyUI needs of RFC 6455: no extensions, no TLS, nothing sent but pongs.
     """
@@ -37,8 +38,9 @@ class EventStream:
             raise ConnectionError(f"The server refused the event stream: {head[:200]!r}")
 
     def next(self, deadline: float) -> dict[str, Any]:
-        """The next JSON message: {"type": str, "data": dict}.
+        """The next message: {"type": str, "data": dict}.
 
+        Text on a node, which comes in binary, is {"type": "progress_text", "data": {"node": str, "text": str}}.
         `deadline` is a time.monotonic() value. Raises TimeoutError after it, ConnectionError when the server
         goes away.
         """
@@ -46,6 +48,10 @@ class EventStream:
             kind, payload = self._read_message(deadline)
             if kind == _TEXT:
                 return json.loads(payload)
+            if kind == _BINARY and struct.unpack_from(">I", payload) == (_NODE_TEXT,):
+                (length,) = struct.unpack_from(">I", payload, 4)
+                node, text = payload[8 : 8 + length].decode(), payload[8 + length :].decode()
+                return {"type": "progress_text", "data": {"node": node, "text": text}}
 
     def close(self) -> None:
         """Hang up; the server needs no farewell."""

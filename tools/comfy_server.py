@@ -141,7 +141,8 @@ class ComfyServer:
             events: list[Event] = []
             while True:
                 event = stream.next(deadline)
-                if event.get("data", {}).get("prompt_id") != prompt_id:
+                is_ours = event.get("data", {}).get("prompt_id") == prompt_id
+                if not is_ours and event["type"] != "progress_text":  # which names no prompt
                     continue
                 events.append(event)
                 if on_event is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from apisr_pack.tools.chromium import NO_CHROMIUM, find_chromium
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ def browser_server(start_comfy: Callable[..., AbstractContextManager[ComfyServer
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """$CHROMIUM, set by `python dev.py test`; without it, the one that Playwright installed."""
+    """$CHROMIUM, an installed browser, or the one that Playwright installed. Without any, the tests fail."""
     with sync_playwright() as playwright:
-        program = os.environ.get("CHROMIUM")
+        program = find_chromium() or Path(playwright.chromium.executable_path)
+        if not program.is_file():
+            pytest.fail(NO_CHROMIUM, pytrace=False)
         browser = playwright.chromium.launch(executable_path=program, args=_CHROMIUM_OPTIONS)
         yield browser
         browser.close()

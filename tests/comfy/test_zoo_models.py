@@ -57,6 +57,13 @@ def test_every_route_gives_the_picture_of_the_reference(
     assert wf.steps_apart(ours_core, expected) <= 1
     if stem == CORE_GETS_IT_WRONG:  # it shifts the stripes; if this fails, core has learnt not to
         assert wf.steps_apart(core_ours, expected) > 8
+        warned = {
+            event["data"]["node"]
+            for event in result.events
+            if event["type"] == "progress_text"
+            and 'Use "Load APISR Model" instead.' in event["data"]["text"].splitlines()[0]
+        }
+        assert warned == {"core_ours"}, "on the node, and still there beside what it says later"
         assert 'Use "Load APISR Model" instead.' in comfy.log_text
     else:
         assert wf.steps_apart(core_ours, expected) <= 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo
@@ -63,11 +66,34 @@ def test_multiples_and_shape(mode: str, height: int, width: int, multiple: int, 
         ("shorter side", 1.5, "in pixels"),
         ("factor", 16384, "at most"),
         ("bigger", 2, "expected one of"),
+        (None, 2, "resize_to is None; expected one of"),
+        (["factor"], 2, "resize_to is a list of 1; expected one of"),
+        ("factor", float("nan"), "amount is nan; expected more than 0"),
+        ("factor", float("inf"), "amount is inf; expected more than 0, and a finite number"),
+        ("model scale", float("nan"), "amount is nan"),
+        ("megapixels", -1, "amount is -1; expected more than 0"),
+        ("factor", "2", "amount is '2'; expected more than 0"),
+        ("factor", None, "amount is None"),
+        ("factor", 1e308, "at most"),
+        pytest.param("factor", 10**400, "amount is 1000.*; expected more than 0", id="more than any float"),
     ],
 )
-def test_amounts_that_cannot_be_meant(mode: str, amount: float, words: str) -> None:
+def test_amounts_that_cannot_be_meant(mode: Any, amount: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         target_size(100, 100, 4, mode, amount)
+
+
+@pytest.mark.parametrize("multiple", [0, -8, 1.5, float("nan"), float("inf"), "8", None, [8]])
+def test_multiples_that_cannot_be_meant(multiple: Any) -> None:
+    with pytest.raises(ValueError, match=r"^multiple_of is .*; expected at least 1, and a whole number"):
+        target_size(100, 100, 4, "factor", 2.0, multiple)
+
+
+def test_whole_numbers_of_any_type() -> None:
+    numbers: list[tuple[Any, Any]] = [(2, 8), (2.0, 8.0), (np.float32(2), np.int64(8))]
+    sizes = {target_size(10, 10, 4, "factor", two, eight) for two, eight in numbers}
+    assert sizes == {(24, 24)}
+    assert {type(side) for size in sizes for side in size} == {int}
 
 
 # Once through the network, or twice

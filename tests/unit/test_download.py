@@ -326,3 +326,14 @@ def test_parts_of_killed_runs_are_removed_and_live_ones_kept(server: FileServer,
     os.utime(dead, (0, 0))
     download(zoo_model(server, "/a"), folder)
     assert sorted(contents(folder)) == sorted([live.name, NAME, "other.pth"])
+
+
+def test_a_broken_link_is_the_users_and_stays(server: FileServer, folder: Path, tmp_path: Path) -> None:
+    server.answers["/a"] = [body(BODY)]
+    link, target = folder / NAME, tmp_path / "not there.pth"
+    link.symlink_to(target)
+    with pytest.raises(DownloadFailed, match=r"is a broken link: its target .*not there.pth is not there"):
+        download(zoo_model(server, "/a"), folder)
+    assert link.is_symlink()
+    assert not target.exists()
+    assert not server.seen

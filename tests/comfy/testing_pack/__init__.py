@@ -1,7 +1,9 @@
-"""A pack for the tests' ComfyUI: a model for which memory is scarce, a video without frames."""
+"""A pack for the tests' ComfyUI: a model for which memory is scarce, a video without frames, wrong things on wires."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -51,9 +53,55 @@ class TestingNoFrames(io.ComfyNode):
         return io.NodeOutput(torch.zeros(0, 0, 0, 3))
 
 
+PICTURE = torch.full((2, 2, 5, 3), 0.5)
+THINGS: dict[str, Any] = {
+    "None": None,
+    "NaN": float("nan"),
+    "Chinese": "模型_不在",
+    "list": [PICTURE],
+    "array": PICTURE.numpy(),
+    "bytes": (PICTURE * 255).byte(),
+    "network": torch.nn.Conv2d(3, 3, 1),
+    "H, W": PICTURE[0, ..., 0],
+    "H, W, C": PICTURE[0],
+    "B, H, W": PICTURE[..., 0],
+    "B, C, H, W": PICTURE.movedim(-1, 1),
+    "5 dimensions": PICTURE[None],
+}
+
+
+class TestingAnything(io.ComfyNode):
+    """What a careless node may put on any wire."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.Combo.Input("what", options=list(THINGS))]
+        return io.Schema(node_id="TestingAnything", inputs=inputs, outputs=[io.AnyType.Output()])
+
+    @classmethod
+    def execute(cls, what: str) -> io.NodeOutput:
+        return io.NodeOutput(THINGS[what])
+
+
+class TestingZoo(io.ComfyNode):
+    """Lets the pack's first known model be another file, at another address, from now on."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.String.Input("url"), io.Int.Input("bytes", max=2**31), io.String.Input("sha256")]
+        return io.Schema(node_id="TestingZoo", inputs=inputs, outputs=[], is_output_node=True)
+
+    @classmethod
+    def execute(cls, **changes: Any) -> io.NodeOutput:
+        (zoo,) = (module for name, module in sys.modules.items() if name.endswith("APISR.apisr_archs.zoo"))
+        url = changes.pop("url")
+        zoo.ZOO = (replace(zoo.ZOO[0], urls=(url,), **changes), *zoo.ZOO[1:])
+        return io.NodeOutput()
+
+
 class TestingExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TestingScarceMemory, TestingNoFrames]
+        return [TestingScarceMemory, TestingNoFrames, TestingAnything, TestingZoo]
 
 
 async def comfy_entrypoint() -> TestingExtension:

@@ -1,0 +1,111 @@
+"""What callers hand over, checked: each error is one sentence that names the argument, what it is and what to do."""
+
+import math
+import reprlib
+import sys
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CHANNELS = (1, 3, 4)
+"""Grey, RGB, RGBA."""
+_SHAPE = "(batch, height, width, channels)"
+
+
+def pictures(images: Any, name: str = "images") -> Tensor:
+    """`images` as (B, H, W, C).
+
+    Besides that shape, (H, W, C) with C in `CHANNELS` is one picture, and any other three dimensions are (B, H, W):
+    grey pictures, like ComfyUI's masks. An empty batch may have any height and width.
+
+    Raises:
+        ValueError: it is no tensor, has another shape, no pixels or no floats.
+    """
+    if not isinstance(images, Tensor):
+        raise ValueError(f"{name} is {_what(images)}; expected a tensor of pictures, {_SHAPE}.{_cure(images)}")
+    shape = tuple(images.shape)
+    if images.ndim == 3:
+        images = images[None] if shape[-1] in CHANNELS else images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in CHANNELS or (len(images) and 0 in images.shape):
+        looks = images.ndim == 4 and shape[1] in CHANNELS and 0 not in shape
+        hint = f" It looks like (batch, channels, height, width): use {name}.permute(0, 2, 3, 1)." if looks else ""
+        raise ValueError(
+            f"{name} has the shape {shape}; expected {_SHAPE} with 1 channel (grey), 3 (RGB) or 4 (RGBA), and at "
+            f"least one pixel.{hint}"
+        )
+    floats(images.dtype, name)
+    return images
+
+
+def floats(dtype: torch.dtype, name: str) -> None:
+    """Raises ValueError unless `dtype` is a real floating-point one."""
+    if not dtype.is_floating_point:
+        hint = " Divide by 255." if dtype == torch.uint8 else ""
+        raise ValueError(f"{name} is {dtype}; expected floats, which are between 0 and 1.{hint}")
+
+
+def upscale_model(model: Any, name: str = "model") -> None:
+    """Raises ValueError unless `model` is an image-to-image UPSCALE_MODEL, RGB to RGB or grey to grey."""
+    scale = getattr(model, "scale", None)
+    is_bare = isinstance(model, nn.Module)
+    if is_bare or not callable(model) or not isinstance(scale, Integral) or scale < 1:
+        kind = f"a bare network ({type(model).__name__})" if is_bare else _what(model)
+        raise ValueError(f"{name} is {kind}; expected an upscale model. Use what a loader of upscale models gives.")
+    channels = getattr(model, "input_channels", 3), getattr(model, "output_channels", 3)
+    if channels not in ((1, 1), (3, 3)):
+        raise ValueError(
+            f"The model turns {channels[0]} channels into {channels[1]}; expected RGB to RGB, or grey to grey. "
+            "Choose another model."
+        )
+
+
+def whole(value: Any, name: str, least: int) -> int:
+    """`value` as an int. Raises ValueError unless it is a whole number of at least `least`, like 8 or 8.0."""
+    number: Any = value
+    if not isinstance(value, Real) or not least <= number <= sys.maxsize or number % 1:  # NaN fails all comparisons
+        raise ValueError(f"{name} is {_value(value)}; expected at least {least}, and a whole number.")
+    return int(number)
+
+
+def positive(value: Any, name: str) -> float:
+    """`value` as a float. Raises ValueError unless it is a finite number of more than 0."""
+    try:
+        number = float(value) if isinstance(value, Real) else 0.0
+    except OverflowError:  # an int that no float can hold
+        number = math.inf
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} is {_value(value)}; expected more than 0, and a finite number.")
+    return number
+
+
+def one_of(value: Any, name: str, options: tuple[str, ...]) -> None:
+    """Raises ValueError unless `value` is one of `options`."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} is {_value(value)}; expected one of: {', '.join(options)}.")
+
+
+def _value(value: Any) -> str:
+    """A number or a short text as it is, anything else by its kind."""
+    return reprlib.repr(value) if isinstance(value, (str, Real)) else _what(value)
+
+
+def _what(value: Any) -> str:
+    """The kind of a value: with its length or shape, never with its content."""
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    if isinstance(value, (list, tuple)):
+        return f"a {kind} of {len(value)}"
+    if type(value).__module__ == "numpy" and hasattr(value, "shape"):
+        return f"a numpy array of the shape {value.shape}"
+    return f"a tensor of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"of the type {kind}"
+
+
+def _cure(images: Any) -> str:
+    if images is None:
+        return " The node or function before it gave nothing."
+    if isinstance(images, (list, tuple)):
+        return " Pictures of one size make a batch by torch.stack."
+    return " Use torch.from_numpy." if type(images).__module__ == "numpy" else ""
