@@ -80,7 +80,7 @@ class Tiler:
         self.check = check
         self.deliver = deliver
         self.told: set[str] = set()
-        self.has_learned = False
+        self.largest_measured = memory.LEARN_FROM - 1  # input pixels; smaller tiles teach nothing new
         self.wanted_tile = conditions.tile
         self.borrowed = ExitStack()
 
@@ -208,18 +208,18 @@ class Tiler:
         )
 
     def _measured(self, source: Tensor, strip: int | None, means: list[Tensor], expected: int) -> Tensor:
-        """`_run`; the first tile also tells how much memory tiles really take."""
+        """`_run`; the first tile, and each that is larger, also tells how much memory tiles really take."""
         statistics = gather.given(means) if means else None
-        if self.has_learned or source.shape[0] * source.shape[1] < memory.LEARN_FROM:
+        height, width = source.shape[:2]
+        if height * width <= self.largest_measured:
             return self._run(source, strip, statistics)
         with memory.measured(self.now.device) as peak:
             result = self._run(source, strip, statistics)
-        if peak is not None:
-            height, width = source.shape[:2]
+        self.largest_measured = height * width
+        if peak.bytes is not None:
             facts = memory.learned(self.now.facts, self.now.dtype, expected, peak.bytes, height * width)
             needed = memory.bytes_for(height, width, facts, self.now.dtype, strip)
             self.now = replace(self.now, facts=facts, budget=max(self.now.budget, needed))  # what ran does fit
-        self.has_learned = True
         return result
 
     def _run(self, source: Tensor, strip: int | None, statistics: Statistics | None) -> Tensor:

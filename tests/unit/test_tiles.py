@@ -211,18 +211,6 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
 any_strips = row_strips([1, 2, 16, 32], 8, st.floats(0.01, 1))
 
 
-def test_the_peak_of_a_device_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it held before is not counted."""
-    counters = {"memory_allocated": 700, "max_memory_allocated": 1900}
-    for name, value in counters.items():
-        monkeypatch.setattr(torch.xpu, name, lambda _, value=value: value)
-    monkeypatch.setattr(torch.xpu, "reset_peak_memory_stats", lambda _: None)
-    with memory.measured(torch.device("xpu")) as peak:
-        pass
-    assert peak is not None
-    assert peak.bytes == 1200
-
-
 def test_estimates_are_for_the_picture_as_the_network_pads_it() -> None:
     facts = replace(FACTS, padding=16)
     assert bytes_for(17, 1, facts, torch.float32) == bytes_for(32, 16, facts, torch.float32) == 32 * 16 * 1000
@@ -255,14 +243,6 @@ def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
     assert rows % step == 0
     assert rows < most + step
     assert -(-height // rows) <= -(-height // most)
-
-
-def test_the_cpu_does_not_count() -> None:
-    with memory.measured(torch.device("cpu")) as peak:
-        assert peak is None
-    model = Model()
-    upscale(model, torch.rand(1, 100, 100, 3))
-    assert model.facts is FACTS, "nothing was learned"
 
 
 @given(
