@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite, uncompiled
 from . import gather, memory, pixels
 from .deliver import Delivery
-from .plan import MEANS_ROUNDS, Plan, plan
+from .plan import MEANS_ROUNDS, Plan, gathers_means, plan
 from .stitch import Stitcher
 
 log = logging.getLogger(__name__)
@@ -129,8 +129,7 @@ class Tiler:
         """
         while True:
             current = self.now.plan(*picture.shape[:2])
-            facts = self.now.facts
-            if len(current) == 1 or not facts.global_statistics or facts.strips is None or self.now.preset != "exact":
+            if len(current) == 1 or not gathers_means(self.now.facts, self.now.preset):
                 return []
             try:
                 return gather.means(current, partial(self._only_means, picture, current), on_tile)
