@@ -14,100 +14,18 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import facts_of, grl, load_model, registry
-from apisr_pack.apisr_archs.model import UpscaleModel
+from apisr_pack.apisr_archs import facts_of
 from apisr_pack.engine import bytes_for, plan, upscale
-from apisr_pack.tests import reference
+from apisr_pack.tests import tiny
 from apisr_pack.tests.devices import DEVICES
-from spandrel import MAIN_REGISTRY
-from spandrel.architectures.ESRGAN import ESRGAN
-from spandrel.architectures.SwinIR import SwinIR
-from torch import Tensor, nn
+from torch import Tensor
 
 HALF_A_STEP = 0.5 / 255
-Reference = Callable[[Tensor], Tensor]
-"""(B, 3, H, W) -> (B, 3, h, w): the whole picture at once."""
-
-
-def within_range(weights: dict[str, Tensor], last: str, strength: float) -> dict[str, Tensor]:
-    """The weights with a last convolution that keeps the picture in the range, where nothing is clamped away."""
-    weights[f"{last}.weight"] *= strength
-    weights[f"{last}.bias"].fill_(0.5)
-    return weights
-
-
-def tiny_grl(_: Path) -> tuple[UpscaleModel, Reference]:
-    """One stage of one block."""
-    one = {"depths": [1], "num_heads_window": [2], "num_heads_stripe": [2]}
-    theirs, weights = reference.with_weights(lambda: reference.grl(embed_dim=16, **one))
-    network = registry.NETWORKS[0]
-    config = grl.GRLConfig(dim=16, stages=1, blocks=1)
-    with torch.device("meta"):
-        empty = grl.GRL(config)
-    model = UpscaleModel(
-        empty.eval(),
-        {key: value.clone() for key, value in weights.items() if not network.is_derived(key)},
-        architecture=registry.NetworkArchitecture(network),
-        purpose="SR",
-        tags=[],
-        supports_half=True,
-        supports_bfloat16=True,
-        scale=4,
-        input_channels=3,
-        output_channels=3,
-        facts=grl.facts(config),
-    )
-    return model, theirs
-
-
-def tiny_rrdb_2x(_: Path) -> tuple[UpscaleModel, Reference]:
-    """One block behind a pixel-unshuffle."""
-    torch.manual_seed(0)
-    weights = within_range(reference.rrdb_state_dict(1, in_channels=12, features=16), "conv_last", 0.3)
-    model: Any = registry.load_weights(dict(weights))
-    theirs: Any = MAIN_REGISTRY.load(dict(weights)).model.eval()
-    return model, theirs
-
-
-def esrgan_weights() -> dict[str, Tensor]:
-    """Behind a pixel-unshuffle by 2; "plus" has one more convolution, which only spandrel's module knows."""
-    torch.manual_seed(0)
-    network = ESRGAN(in_nc=12, num_filters=16, num_blocks=1, shuffle_factor=2, plus=True)
-    return within_range(dict(network.state_dict()), "model.10", 4)
-
-
-def adopted(tmp_path: Path, weights: dict[str, Tensor]) -> tuple[UpscaleModel, Reference]:
-    """Through our loader, which takes spandrel's module. The reference is spandrel's own descriptor, which pads."""
-    model = load_model(reference.save(weights, tmp_path / "foreign.pth"))
-    theirs: Any = MAIN_REGISTRY.load(dict(weights))
-    theirs.model.eval()
-    return model, theirs
-
-
-def adopted_multiple_of_4(tmp_path: Path) -> tuple[UpscaleModel, Reference]:
-    return adopted(tmp_path, esrgan_weights())
-
-
-def foreign_multiple_of_4(_: Path) -> tuple[Any, Reference]:
-    """spandrel's descriptor itself, as other loaders return it."""
-    descriptors: list[Any] = [MAIN_REGISTRY.load(esrgan_weights()) for _ in range(2)]
-    for descriptor in descriptors:
-        descriptor.model.eval()
-    return descriptors[0], descriptors[1]
-
-
-def unknown_windows_of_7(tmp_path: Path) -> tuple[UpscaleModel, Reference]:
-    """An architecture of which we know what its descriptor tells."""
-    torch.manual_seed(0)
-    config: dict[str, Any] = {"depths": [2], "num_heads": [2], "upscale": 2, "upsampler": "pixelshuffledirect"}
-    network = SwinIR(img_size=21, embed_dim=12, window_size=7, mlp_ratio=2, **config)
-    weights = dict(reference.perturbed(network).state_dict())
-    return adopted(tmp_path, weights)
 
 
 @dataclass(frozen=True)
 class Case:
-    make: Callable[[Path], tuple[Any, Reference]]
+    make: Callable[[Path], tuple[Any, tiny.Reference]]
     size: tuple[int, int]
     """Of a picture that its network does not take as it is, and that tiles must be put into with care."""
     tile: int
@@ -116,11 +34,11 @@ class Case:
 
 
 CASES = {
-    "GRL": Case(tiny_grl, (301, 5), 110, (149, 151)),
-    "RRDB 2x": Case(tiny_rrdb_2x, (757, 7), 301, (377, 379)),
-    "adopted, multiple of 4": Case(adopted_multiple_of_4, (757, 7), 301, (377, 379)),
-    "foreign, multiple of 4": Case(foreign_multiple_of_4, (757, 7), 301, (377, 379)),
-    "unknown, windows of 7": Case(unknown_windows_of_7, (251, 20), 160, (120, 122)),
+    "GRL": Case(tiny.one_block_grl, (301, 5), 110, (149, 151)),
+    "RRDB 2x": Case(tiny.one_block_rrdb_2x, (757, 7), 301, (377, 379)),
+    "adopted, multiple of 4": Case(tiny.adopted_multiple_of_4, (757, 7), 301, (377, 379)),
+    "foreign, multiple of 4": Case(tiny.foreign_multiple_of_4, (757, 7), 301, (377, 379)),
+    "unknown, windows of 7": Case(tiny.unknown_windows_of_7, (251, 20), 160, (120, 122)),
 }
 
 
@@ -130,7 +48,7 @@ def picture_of(name: str) -> Tensor:
     return torch.rand(1, *CASES[name].size, 3, generator=torch.Generator().manual_seed(1))
 
 
-def whole(theirs: Reference, images: Tensor) -> Tensor:
+def whole(theirs: tiny.Reference, images: Tensor) -> Tensor:
     """What the reference makes of each picture, in the engine's layout."""
     with torch.inference_mode():
         results = [theirs(image[None].permute(0, 3, 1, 2)).permute(0, 2, 3, 1) for image in images]

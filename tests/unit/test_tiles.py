@@ -10,7 +10,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import bytes_for, memory, pixels, upscale
+from apisr_pack.engine import bytes_for, memory, pixels, plan, upscale
 from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
 from apisr_pack.engine.pulse import Pulse
@@ -111,6 +111,15 @@ def test_the_cpu_goes_on_where_the_device_has_no_memory(facts: Facts) -> None:
     result = upscale(Nowhere(facts), images, tile=150, device="meta", budget=10**9, cpu_fallback=True, tell=told.append)
     assert torch.equal(result, enlarged(images, 2))
     assert sum("Out of memory on meta: going on with the CPU" in line for line in told) == 1
+
+
+def test_the_cpu_begins_with_the_tiles_that_were_asked_for() -> None:
+    """Not with the smallest, which are all that did not fit on the device, and slow."""
+    model, images = Nowhere(), torch.rand(2, 200, 180, 3)
+    upscale(model, images, tile=150, device="meta", budget=10**9, cpu_fallback=True, reuse_frames=False)
+    tiles = plan(200, 180, FACTS, tile=150)
+    assert len(tiles) == 4
+    assert [tuple(shape[-2:]) for shape in model.model.calls[-4:]] == [tiles.tile] * 4, "the second picture"
 
 
 @pytest.mark.parametrize("facts", [FACTS, SEEING_ALL])
