@@ -86,10 +86,17 @@ def foreign_multiple_of_4(_: Path) -> tuple[Any, Reference]:
     return descriptors[0], descriptors[1]
 
 
-def unknown_windows_of_7(tmp_path: Path) -> tuple[UpscaleModel, Reference]:
+def swinir(tmp_path: Path, window: int) -> tuple[UpscaleModel, Reference]:
     """An architecture of which we know what its descriptor tells."""
     torch.manual_seed(0)
     config: dict[str, Any] = {"depths": [2], "num_heads": [2], "upscale": 2, "upsampler": "pixelshuffledirect"}
-    network = SwinIR(img_size=21, embed_dim=12, window_size=7, mlp_ratio=2, **config)
-    weights = dict(reference.perturbed(network).state_dict())
-    return adopted(tmp_path, weights)
+    network = SwinIR(img_size=3 * window, embed_dim=12, window_size=window, mlp_ratio=2, **config)
+    return adopted(tmp_path, dict(reference.perturbed(network).state_dict()))
+
+
+def unknown_windows_of_7(tmp_path: Path) -> tuple[UpscaleModel, Reference]:
+    return swinir(tmp_path, 7)
+
+
+def unknown_windows_of_8(tmp_path: Path) -> tuple[UpscaleModel, Reference]:
+    return swinir(tmp_path, 8)

@@ -10,7 +10,6 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import canvas_bytes, memory, pixels, system_memory, upscale
-from apisr_pack.tests.devices import DEVICES
 from apisr_pack.tests.nearest import BlurModel, NearestModel
 from apisr_pack.tests.peaks import peak_bytes
 from torch import Tensor
@@ -78,7 +77,6 @@ def computes_whole(per_pixel: int, **how: Any) -> bool:
     return model.model.calls == [torch.Size((1, 3, HEIGHT, WIDTH))]
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("per_pixel", "size", "beside"),
     [

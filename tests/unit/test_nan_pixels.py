@@ -11,7 +11,6 @@ from apisr_pack.apisr_archs.registry import load_weights
 from apisr_pack.engine import ALPHA_MODES, pixels, upscale
 from apisr_pack.engine.alpha import extended_colours
 from apisr_pack.tests import reference, trained
-from apisr_pack.tests.devices import DEVICES
 from apisr_pack.tests.nearest import BlurModel, Counted
 from torch import Tensor
 
@@ -43,7 +42,6 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("device", DEVICES)
 def test_nan_counts_as_black(channels: int, how: str, device: str) -> None:
     told: list[str] = []
     bad, good = spoilt(torch.rand(2, 30, 28, channels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from types import SimpleNamespace
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_a_whole_picture_goes_on_in_its_own_result(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("step", ["to_network", "from_network"])
 @pytest.mark.parametrize("fails", [{0}, {1}, {0, 2}])
 def test_out_of_memory_on_the_way_to_and_from_the_network(
-    step: str, fails: set[int], monkeypatch: pytest.MonkeyPatch
+    step: str, fails: set[int], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, original = [], getattr(pixels, step)
 
@@ -197,7 +198,7 @@ def test_out_of_memory_on_the_way_to_and_from_the_network(
 
     monkeypatch.setattr(pixels, step, scarce)
     images = torch.rand(2, 200, 180, 3)
-    assert torch.equal(upscale(Model(), images, tile=150), enlarged(images, 2))
+    assert torch.equal(upscale(Model(), images, tile=150, device=device), enlarged(images, 2))
     assert len(calls) > max(fails)
 
 
@@ -206,7 +207,7 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     images, told = torch.rand(2, 40, 30, 3), []
     now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
     output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
-    absent = torch.device("cuda" if not torch.cuda.is_available() else "xpu")
+    absent = torch.device("xpu" if torch.cuda.is_available() else "cuda")
     with Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce()) as tiler:
         frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
         for picture, result in zip(images, output, strict=True):
@@ -240,18 +241,24 @@ def test_which_devices_share_their_memory(one: str, other: str, shared: bool) ->
 )
 @settings(deadline=None)
 def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
-    """As few as a piece allows, of about one height, and only for what is much more than a piece."""
+    """As few as there can be within a piece each, of about one height, and only for what is much more than a piece."""
     facts, piece = replace(FACTS, strips=strips), 10_000_000
     rows, step = memory.swift_strip(piece, height, width, facts, torch.float32), memory.least_strip(strips)
-    row = width * 1000 * max(strips.strip, strips.trunk_strip)
-    most = max(step, int(piece / row) - 2 * strips.halo)
+
+    def bytes_of_strip(rows: int) -> float:
+        return (rows + 2 * strips.halo) * width * 1000 * max(strips.strip, strips.trunk_strip)
+
     if rows is None:
-        assert height * width * 1000 <= 3 * piece or height <= most
+        one_is_enough = bytes_of_strip(height - 1) <= piece or height <= 2 * step
+        assert bytes_for(height, width, facts, torch.float32) <= 3 * piece or one_is_enough
         return
+    assert bytes_for(height, width, facts, torch.float32) > 3 * piece
     assert 0 < rows < height
     assert rows % step == 0
-    assert rows < most + step
-    assert -(-height // rows) <= -(-height // most)
+    assert rows == step or bytes_of_strip(rows - step) < piece, "within a piece, but for rounding"
+    count = ceil(height / rows)
+    assert (rows - step) * count < height, "lower ones of the same number would not reach the end"
+    assert count == 2 or bytes_of_strip(ceil(height / (count - 1))) > piece, "fewer ones would be larger"
 
 
 @given(
