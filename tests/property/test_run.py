@@ -281,8 +281,8 @@ TAKES_MEANS = Strips(1, 1, 1.0, 0.1, 0.1, 0.9)
 """Of networks that are told the means over the whole picture."""
 
 
-@given(st.integers(60, 120), st.integers(60, 120), networks((1, 2)), st.integers(1, 50), st.data())
-@settings(deadline=None, max_examples=40)
+@given(st.integers(80, 110), st.integers(80, 110), networks((1, 2)), st.integers(45, 60), st.data())
+@settings(deadline=None, max_examples=25)
 def test_tiles_get_the_means_of_the_picture(h: int, w: int, facts: Facts, tile: int, data: st.DataObject) -> None:
     """Also those that a tile is cut into when memory runs out."""
     facts = replace(facts, alignment=4, tiling=True, global_statistics=True, strips=TAKES_MEANS, halo=Halo(8, 4))
