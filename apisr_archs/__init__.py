@@ -20,12 +20,14 @@ from .errors import (
     NotEnoughMemory,
     UnsafeWeights,
     UnsupportedWeights,
+    is_out_of_memory,
 )
 from .facts import Facts, Halo, Strips
 from .finite import is_finite
 from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
-from .model import UpscaleModel, in_fp32, uncompiled
+from .model import UpscaleModel, copy_network, uncompiled, with_network
+from .padding import pad
 from .statistics import Statistics
 
 __all__ = [
@@ -41,11 +43,14 @@ __all__ = [
     "UnsafeWeights",
     "UnsupportedWeights",
     "UpscaleModel",
+    "copy_network",
     "facts_of",
-    "in_fp32",
     "is_finite",
     "is_misread_grl",
+    "is_out_of_memory",
     "load_model",
+    "pad",
     "set_precision",
     "uncompiled",
+    "with_network",
 ]

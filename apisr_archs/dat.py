@@ -10,7 +10,7 @@ Tokens stay in image layout (B, H, W, C); convolutions see them as channels-last
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, lcm
 from typing import Literal
 
 import torch
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dat_attention import ChannelAttention, SpatialAttention
+from .errors import UnsupportedWeights
 from .facts import Facts, Halo, Strips, bytes_per_pixel
 from .layers import Conv2d, FilledNetwork, LayerNorm, Linear
 from .layout import channels_last, image, tokens
@@ -96,7 +97,10 @@ def _read_split(weights: Mapping[str, Tensor], dim: int, hidden: int) -> Window:
         height, width = (int(v) + 1 for v in positions[-1].tolist())
         expected = ((2 * height - 1) * (2 * width - 1), 2)
         if tuple(positions.shape) != expected or not 1 <= min(height, width) <= max(height, width) <= LARGEST_WINDOW:
-            raise ValueError(f"rpe_biases of shape {tuple(positions.shape)} do not belong to windows {height}x{width}.")
+            raise UnsupportedWeights(
+                f"looks like DAT, but its rpe_biases of shape {tuple(positions.shape)} do not belong to windows of "
+                f"{height}x{width}. Get the file again."
+            )
         return height, width
     # Without the buffer DAT-small and DAT-2 look alike; APISR's is DAT-small. The others have wide windows.
     return (8, 16) if (dim, hidden) == (180, 360) else (8, 32)
@@ -128,7 +132,7 @@ def facts(config: DATConfig) -> Facts:
     most = max(46 * config.dim, tail)
     return Facts(
         scale=config.scale,
-        alignment=max(config.split),
+        alignment=lcm(*config.split),
         halo=Halo(exact=64, fast=32),
         feather=64,
         bytes_per_pixel=bytes_per_pixel(most),
@@ -262,7 +266,7 @@ class DAT(FilledNetwork):
 
     def derive(self) -> None:
         mean = RGB_MEAN if self.config.channels == 3 else (0.0,) * self.config.channels
-        self.mean = torch.tensor(mean).view(1, -1, 1, 1).to(self.conv_first.weight)
+        self.mean = torch.tensor(mean, device="cpu").view(1, -1, 1, 1).to(self.conv_first.weight)
 
     def forward(self, x: Tensor, rows: int | None = None, statistics: Statistics = WHOLE) -> Tensor:
         """rows: of a strip, a multiple of the larger side of the windows; None for all at once.

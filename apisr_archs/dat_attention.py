@@ -36,7 +36,7 @@ class PositionBias(nn.Module):
         """The bias of each pair of tokens of a window (h, w): (1, heads, h * w, h * w)."""
         h, w = window
         weight = self.pos_proj.weight
-        grid = torch.meshgrid(torch.arange(1 - h, h), torch.arange(1 - w, w), indexing="ij")
+        grid = torch.meshgrid(torch.arange(1 - h, h, device="cpu"), torch.arange(1 - w, w, device="cpu"), indexing="ij")
         positions = torch.stack(grid, dim=-1).flatten(0, 1).to(weight)  # ((2h-1) * (2w-1), 2)
         table = self.pos3(self.pos2(self.pos1(self.pos_proj(positions))))
         return table[relative_index(window, window)].permute(2, 0, 1).unsqueeze(0)

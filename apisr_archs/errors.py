@@ -4,6 +4,8 @@ ComfyUI shows the module of an exception's class before its text, and ours would
 that it is of "apisr".
 """
 
+import torch
+
 
 class ApisrError(Exception):
     """Base of every error this pack raises on purpose."""
@@ -45,3 +47,24 @@ class DownloadFailed(ApisrError):
     """A download did not end with the verified file in place."""
 
     __module__ = "apisr"
+
+
+OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, HIP, XPU, MPS
+    "can't allocate memory",  # the CPU's allocator
+    "not enough memory",  # the same on Windows
+    "not enough gpu video memory",  # DirectML
+    "cudnn_status_alloc_failed",
+    "cublas_status_alloc_failed",
+    "could not create a memory object",  # oneDNN
+    "bad_alloc",
+)
+"""What a RuntimeError that means it says, in lower case."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, on any device."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in OUT_OF_MEMORY)

@@ -60,7 +60,17 @@ class Facts:
     strips: Strips | None = None
     """None if the network cannot run in strips."""
     padding: int = 1
-    """The network pads its whole input to a multiple of this, in input pixels."""
+    """The network pads both sides of its input to a multiple of this, in input pixels."""
+    minimum: int = 1
+    """The network pads shorter sides of its input to this, in input pixels: tiles must not be smaller."""
+    square: bool = False
+    """The network pads its input to a square."""
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what the network works on, for an input of these."""
+        height, width = (-(-max(side, self.minimum) // self.padding) * self.padding for side in (height, width))
+        longest = max(height, width)
+        return (longest, longest) if self.square else (height, width)
 
     def corrected(self, dtype: torch.dtype, factor: float) -> "Facts":
         """The same with another memory figure for a dtype: `factor` times the one so far."""

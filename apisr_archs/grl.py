@@ -20,8 +20,7 @@ from . import tail
 from .facts import Facts, Halo, Strips, bytes_per_pixel
 from .layers import Conv2d, FilledNetwork, LayerNorm, Linear
 from .layout import channels_last, image, tokens
-from .padding import pad_to_multiple
-from .tail import enlarge_4x
+from .tail import enlarge
 from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 WINDOW: Window = (8, 8)
@@ -120,7 +119,7 @@ def relative_coordinates(query: Window, key: Window) -> Tensor:
     for q, k in zip(query, key, strict=True):
         large, small = max(q, k), min(q, k)
         reach = large - 1 - (large - small) // 2
-        distance = torch.arange(-(small - 1) - (large - small) // 2, reach + 1) * 8 / reach
+        distance = torch.arange(-(small - 1) - (large - small) // 2, reach + 1, device="cpu") * 8 / reach
         axes.append(torch.sign(distance) * torch.log2(distance.abs() + 1) / math.log2(8))
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
 
@@ -269,16 +268,26 @@ class GRL(FilledNetwork):
         self.register_load_state_dict_post_hook(lambda module, _: module.derive())
 
     def derive(self) -> None:
-        self.mean = torch.tensor(RGB_MEAN).view(1, 3, 1, 1).to(self.conv_first.weight)
+        self.mean = torch.tensor(RGB_MEAN, device="cpu").view(1, 3, 1, 1).to(self.conv_first.weight)
 
     def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
         """rows: input rows of a strip of the tail; None for all at once."""
         height, width = x.shape[-2:]
-        x = pad_to_multiple(x, WINDOW[0], fallback="constant") - self.mean
+        x = _pad_to_windows(x) - self.mean
         shallow = self.conv_first(channels_last(x))  # (B, C, H, W)
         deep = self.norm_end(self.layers(self.norm_start(tokens(shallow))))  # (B, H, W, C)
         x = self.conv_after_body(image(deep)) + shallow
         x = self.conv_before_upsample(x)
-        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last, rows)
+        x = enlarge(x, (self.conv_up1, self.conv_up2), self.conv_hr, self.conv_last, rows)
         x += self.mean
         return x[..., : height * self.scale, : width * self.scale]
+
+
+def _pad_to_windows(x: Tensor) -> Tensor:
+    """Pad (B, C, H, W) at the right and bottom to whole windows: by reflection, or by zeros if a side is too short.
+
+    The authors' code does so; zeros then go along both axes.
+    """
+    height, width = x.shape[-2:]
+    bottom, right = -height % WINDOW[0], -width % WINDOW[1]
+    return F.pad(x, (0, right, 0, bottom), mode="reflect" if bottom < height and right < width else "constant")

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from spandrel import ImageModelDescriptor, UnsupportedModelError
+from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelDescriptor, UnsupportedModelError
 from torch import nn
 
 from .checkpoint import StateDict, read_state_dict
 from .compiled import Compiled
-from .errors import UnsupportedWeights
-from .foreign import facts_of
+from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory
+from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
-from .registry import load_weights
+from .registry import filled, find_own, matches, some_of
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -41,23 +41,31 @@ def load_model(
 
     Raises:
         MissingWeights, CorruptWeights, UnsafeWeights: see `read_state_dict`.
-        UnsupportedWeights: the file's network is unknown, takes more than an image, or cannot run in `precision`.
+        UnsupportedWeights: the file's network is unknown, takes more than a picture or works on more than RGB or grey,
+            is made for faces, or cannot run in `precision`.
+        NotEnoughMemory: there is none for the weights.
         ValueError: `precision` is none of the three.
     """
     if precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}.")
-    # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
-    with torch.inference_mode(False), torch.no_grad():
-        descriptor = _recognise(Path(path))
-        model = descriptor if isinstance(descriptor, UpscaleModel) else _adopt(descriptor)
-    supported = {"fp16": model.supports_half, "bf16": model.supports_bfloat16}
-    if not supported.get(precision, True):
-        raise UnsupportedWeights(f"{path}: {model.architecture.name} cannot run in {precision}. Use fp32.")
-    if model.dtype != DTYPES[precision]:
-        set_precision(model, precision)
-    model.compiled = Compiled() if compiled else None
-    device = torch.device(device)
-    return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
+    path = Path(path)
+    try:
+        # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
+        with torch.inference_mode(False), torch.no_grad():
+            model = _read_model(path)
+            _refuse_precision(path, model, precision)
+            if model.dtype != DTYPES[precision]:
+                set_precision(model, precision)
+        model.compiled = Compiled() if compiled else None
+        device = torch.device(device)
+        return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise NotEnoughMemory(
+            f"Out of memory while loading {path}, a file of {path.stat().st_size / 2**20:.0f} MB. Close other programs "
+            "or choose a smaller model."
+        ) from error
 
 
 def set_precision(model: UpscaleModel, precision: str) -> None:
@@ -66,28 +74,67 @@ def set_precision(model: UpscaleModel, precision: str) -> None:
         model.to(DTYPES[precision])
 
 
-def _recognise(path: Path) -> ImageModelDescriptor[nn.Module]:
+def _refuse_precision(path: Path, model: UpscaleModel, precision: str) -> None:
+    supported = {"fp32": True, "fp16": model.supports_half, "bf16": model.supports_bfloat16}
+    if not supported[precision]:
+        others = " or ".join(name for name, is_supported in supported.items() if is_supported)
+        raise UnsupportedWeights(f"{path}: {model.architecture.name} cannot run in {precision}. Use {others}.")
+
+
+def _read_model(path: Path) -> UpscaleModel:
     weights = read_state_dict(path)
     try:
-        descriptor = load_weights(weights)
-    except UnsupportedModelError:
-        raise UnsupportedWeights(_unknown_message(path, weights)) from None  # spandrel's error says nothing
-    except (RuntimeError, LookupError, ValueError, ArithmeticError, TypeError, AssertionError) as error:
-        # an architecture took the weights for its own, and they did not fit
-        raise UnsupportedWeights(f"{_unknown_message(path, weights)} ({type(error).__name__}: {error})") from error
+        own = find_own(weights)
+    except UnsupportedWeights as error:
+        raise UnsupportedWeights(f"{path} {error}") from None
+    model = filled(own) if own else _adopt(_from_spandrel(path, weights))
+    channels = model.input_channels, model.output_channels
+    if channels not in ((1, 1), (3, 3)):
+        raise UnsupportedWeights(
+            f"{path}: this {model.architecture.name} model turns {channels[0]} channels into {channels[1]}; expected 3 "
+            "into 3 (RGB) or 1 into 1 (grey). Choose another model."
+        )
+    return model
+
+
+def _from_spandrel(path: Path, weights: StateDict) -> ImageModelDescriptor[nn.Module]:
+    """What spandrel makes of weights that are not ours, if it is an upscale model."""
+    descriptor = _known_to_spandrel(path, weights)
+    closest = next(matches(weights), None)
+    if closest and closest.unexpected and len(descriptor.model.state_dict()) <= len(closest.weights):
+        raise UnsupportedWeights(_unknown_message(path, weights))  # spandrel has left them out without a word
     if not isinstance(descriptor, ImageModelDescriptor):
         raise UnsupportedWeights(
             f"{path} is {descriptor.architecture.name}, which does not turn one image into another: it needs more than "
             "an image. Choose an upscale model."
         )
+    if descriptor.purpose == "FaceSR":
+        raise UnsupportedWeights(
+            f"{path} is {descriptor.architecture.name}, which restores a single face, cut out and aligned. It cannot "
+            "upscale pictures. Choose an upscale model."
+        )
     return descriptor
+
+
+def _known_to_spandrel(path: Path, weights: StateDict) -> ModelDescriptor:
+    try:
+        return MAIN_REGISTRY.load(dict(weights))
+    except UnsupportedModelError:
+        raise UnsupportedWeights(_unknown_message(path, weights)) from None  # spandrel's error says nothing
+    except (RuntimeError, LookupError, ValueError, ArithmeticError, TypeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
+        # an architecture took the weights for its own, and they did not fit; torch's text has a line for each of them
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        raise UnsupportedWeights(f"{_unknown_message(path, weights)} ({type(error).__name__}: {reason})") from None
 
 
 def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
     """spandrel's own descriptor, as one that casts by itself and knows its facts."""
+    network = without_stripe_shift(descriptor.model) if is_misread_grl(descriptor) else descriptor.model
     return UpscaleModel(
-        descriptor.model.eval().requires_grad_(False),
-        descriptor.model.state_dict(),
+        network.eval().requires_grad_(False),
+        network.state_dict(),
         architecture=descriptor.architecture,
         purpose=descriptor.purpose,
         tags=descriptor.tags,
@@ -96,7 +143,7 @@ def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
         scale=descriptor.scale,
         input_channels=descriptor.input_channels,
         output_channels=descriptor.output_channels,
-        size_requirements=descriptor.size_requirements,
+        size_requirements=requirements_of(descriptor),
         tiling=descriptor.tiling,
         call_fn=descriptor._call_fn,  # not the descriptor itself: a copy of the model must run the copy's network
         facts=facts_of(descriptor),
@@ -108,10 +155,15 @@ def _unknown_message(path: Path, weights: StateDict) -> str:
     if looks_like:
         kind, folder = looks_like
         return f"{path} is no upscale model: it looks like {kind}, which belongs in the folder models/{folder}."
-    some = ", ".join(sorted(weights)[:3])
+    closest = next((match for match in matches(weights) if not match.is_whole), None)
+    if closest is not None:
+        return (
+            f"{path} looks like {closest.network.id}, but {closest.differences()}. Get the file again, or choose "
+            "another one."
+        )
     return (
-        f"{path} is no upscale model that we know: its {len(weights)} weights ({some}, ...) fit none of APISR's "
-        "networks (GRL, RRDB, DAT, Compact) and none that spandrel knows. Choose another file."
+        f"{path} is not a supported upscale model: its {len(weights)} weights ({some_of(sorted(weights))}) fit none "
+        "of APISR's networks (GRL, RRDB, DAT, Compact) and none that spandrel knows. Choose another file."
     )
 
 

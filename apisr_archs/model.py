@@ -1,6 +1,8 @@
 """The UPSCALE_MODEL that this pack hands out: a spandrel descriptor that casts by itself and knows its facts."""
 
+import copy
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -11,11 +13,16 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from .compiled import Compiled
+from .errors import UnsupportedWeights
 from .facts import Facts
 from .finite import is_finite
+from .layers import FilledNetwork
 from .padding import pad
 
 log = logging.getLogger(__name__)
+
+MIXED_DTYPES = re.compile(r"same dtype|should be the same|scalar type", re.IGNORECASE)
+"""In torch's errors about operands of different dtypes."""
 
 
 class UpscaleModel(ImageModelDescriptor[nn.Module]):
@@ -28,6 +35,8 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     facts: Facts
     compiled: Compiled | None = None
     """Runs the network through torch.compile, if that was asked for; not in strips."""
+    needs_autocast = False
+    """Whether the network was seen to mix its half precision with tensors that it makes in fp32."""
 
     def __init__(self, *args: Any, facts: Facts, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,6 +45,8 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     @override
     def __call__(self, image: Tensor, tell: Callable[[str], None] | None = None, **how: Any) -> Tensor:
         """(B, C, H, W) in [0, 1], any float dtype -> (B, C, H * scale, W * scale) in [0, 1] of the same dtype.
+
+        The image is never written to.
 
         tell: called with a line for the user when the output is not finite; None for the log.
         how: for networks that run in strips (see `Facts.strips`): `rows`; and for those of them with global statistics:
@@ -52,9 +63,9 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     def _finite(self, image: Tensor, tell: Callable[[str], None], **how: Any) -> Tensor:
         """The network's output; if that has NaN or infinity, once more in fp32. (Clamping would hide infinity.)"""
         if self.compiled and not how:
-            output = self.compiled(self._call_fn, self.model, image, tell)
+            output = self.compiled(self._run, self.model, image, tell)
         else:
-            output = self._run(image, **how)
+            output = self._run(self.model, image, **how)
         if is_finite(output):
             return output
         name = type(self.model).__name__
@@ -62,12 +73,27 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
             tell(f"{name} gave NaN or infinity; its weights, or the picture, may be damaged.")
             return output
         tell(f"{name} overflowed in {image.dtype}; such parts are computed again in fp32.")
-        with in_fp32(self.model):
-            return self._run(image.float(), **how)
+        return self._run(copy_network(self.model, torch.float32), image.float(), **how)
 
-    def _run(self, image: Tensor, **how: Any) -> Tensor:
-        # spandrel's own networks take no more than the image, and some want to be called in their own way
-        return self.model(image, **how) if how else self._call_fn(self.model, image)
+    def _run(self, network: nn.Module, image: Tensor, **how: Any) -> Tensor:
+        if isinstance(network, FilledNetwork):
+            return network(image, **how)
+        # spandrel's networks take no more than the image, and some want to be called in their own way
+        is_half = image.dtype in (torch.float16, torch.bfloat16)
+        if not (is_half and self.needs_autocast):
+            try:
+                return self._call_fn(network, image.clone())  # some write into their input
+            except RuntimeError as error:
+                if not (is_half and MIXED_DTYPES.search(str(error))):
+                    raise
+        if not torch.amp.autocast_mode.is_autocast_available(image.device.type):
+            raise UnsupportedWeights(
+                f"{self.architecture.name} cannot run in {image.dtype} on {image.device}. Load it in fp32."
+            )
+        with torch.autocast(image.device.type, image.dtype):
+            output = self._call_fn(network, image.clone()).to(image.dtype)
+        self.needs_autocast = True
+        return output
 
 
 @contextmanager
@@ -84,25 +110,38 @@ def uncompiled(model: Any) -> Iterator[None]:
         model.compiled = compiled
 
 
-@contextmanager
-def in_fp32(network: nn.Module, device: torch.device | None = None) -> Iterator[None]:
-    """The weights in fp32, and on another device if one is named, for as long as this lasts.
+def copy_network(network: nn.Module, dtype: torch.dtype, device: torch.device | None = None) -> nn.Module:
+    """A copy of a network with its weights in another dtype, and on another device if one is named.
 
-    Whoever manages the originals need not know. Leaving takes no memory, as one may leave for lack of it.
+    The original is left alone: others may be running it, and whoever manages its memory need not know. All but the
+    weights is shared with it, hooks included.
     """
-    # other tensors in their places, as `Module.to` does where `.data` cannot be exchanged (DirectML)
-    places: list[tuple[dict[str, Any], str, Tensor]] = [
-        (cast(dict[str, Any], holder), name, tensor)
-        for module in network.modules()
-        for holder in (module._parameters, module._buffers)
-        for name, tensor in holder.items()
-        if tensor is not None
-    ]
-    try:
-        for holder, name, tensor in places:
-            copy = tensor.detach().to(device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
-            holder[name] = nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy
-        yield
-    finally:
-        for holder, name, tensor in places:
-            holder[name] = tensor
+    copies: dict[nn.Module, nn.Module] = {}
+
+    def convert(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        converted = tensor.detach().to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+        return nn.Parameter(converted, requires_grad=False) if isinstance(tensor, nn.Parameter) else converted
+
+    def copied(module: nn.Module) -> nn.Module:
+        if module not in copies:
+            twin = copies[module] = copy.copy(module)
+            for kind in ("_parameters", "_buffers"):
+                vars(twin)[kind] = {name: convert(tensor) for name, tensor in vars(module)[kind].items()}
+            vars(twin)["_modules"] = {
+                name: None if child is None else copied(child) for name, child in module._modules.items()
+            }
+        return copies[module]
+
+    return copied(network)
+
+
+def with_network(model: Any, network: nn.Module) -> Any:
+    """Any UPSCALE_MODEL once more, around another network of the same kind."""
+    twin = copy.copy(model)
+    if isinstance(model, ImageModelDescriptor):
+        cast(Any, twin)._model = network  # `model` cannot be set there
+    else:
+        twin.model = network
+    return twin

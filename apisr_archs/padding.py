@@ -1,22 +1,24 @@
-"""Padding of images to the multiples that a network works in. Always right and bottom, as the authors do."""
+"""Padding of images to the sizes that a network works in. Always right and bottom, as the authors do."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def pad_to_multiple(x: Tensor, multiple: int, fallback: str = "replicate") -> Tensor:
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pad (B, C, H, W) at the right and bottom until H and W are multiples of `multiple`; see `pad`."""
     height, width = x.shape[-2:]
-    return pad(x, -width % multiple, -height % multiple, fallback)
+    return pad(x, -width % multiple, -height % multiple)
 
 
-def pad(x: Tensor, right: int, bottom: int, fallback: str = "replicate") -> Tensor:
-    """Pad (B, C, H, W) by so many pixels.
+def pad(x: Tensor, right: int, bottom: int) -> Tensor:
+    """Pad (B, C, H, W) by `right` columns and `bottom` rows, as spandrel's descriptors do.
 
-    Reflects, as the reference implementations do. Reflection needs more pixels than it adds; a smaller image is padded
-    with the mode `fallback` ("replicate" or "constant", which is zeros).
+    Each axis by reflection as far as that goes, which is one pixel less than its side, and beyond that by repeating the
+    last row or column.
     """
-    if not bottom and not right:
-        return x
-    mode = "reflect" if bottom < x.shape[-2] and right < x.shape[-1] else fallback
-    return F.pad(x, (0, right, 0, bottom), mode=mode)
+    height, width = x.shape[-2:]
+    reflected = min(right, width - 1), min(bottom, height - 1)
+    for (columns, rows), mode in ((reflected, "reflect"), ((right - reflected[0], bottom - reflected[1]), "replicate")):
+        if columns or rows:
+            x = F.pad(x, (0, columns, 0, rows), mode=mode)
+    return x

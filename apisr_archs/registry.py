@@ -3,7 +3,8 @@
 Our networks come first; spandrel loads everything else that it knows.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,12 @@ from . import compact, dat, grl, rrdb
 from .facts import Facts
 from .model import UpscaleModel
 
+log = logging.getLogger(__name__)
+
 Weights = Mapping[str, Tensor]
+
+SHOWN = 3
+"""How many names of a list an error or a log line shows."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Network:
     """One of our networks: how to tell it from its weights, build it and run it in tiles."""
 
     id: str
+    spandrel_id: str
+    """What spandrel calls the same architecture."""
     read_config: Callable[[Weights], Any]
     """The config that the weights look like, or None."""
     build: Callable[[Any], nn.Module]
@@ -32,61 +40,137 @@ class Network:
     """Short words about the size, as spandrel's descriptors carry them."""
     is_derived: Callable[[str], bool] = lambda _: False
     """Whether a name in a state dict is a buffer that follows from the config; such buffers are ignored."""
+    official_names: Callable[[Weights], Weights] = lambda weights: weights
+    """The weights under the names that the network has here, if they have older ones."""
 
 
 NETWORKS = (
-    Network("GRL", grl.read_config, grl.GRL, grl.facts, grl.tags, grl.is_derived),
-    Network("RRDB", rrdb.read_config, rrdb.RRDBNet, rrdb.facts, rrdb.tags),
-    Network("DAT", dat.read_config, dat.DAT, dat.facts, dat.tags, dat.is_derived),
-    Network("Compact", compact.read_config, compact.Compact, compact.facts, compact.tags),
+    Network("GRL", "GRL", grl.read_config, grl.GRL, grl.facts, grl.tags, grl.is_derived),
+    Network(
+        "RRDB",
+        "ESRGAN",
+        rrdb.read_config,
+        rrdb.RRDBNet,
+        rrdb.facts,
+        rrdb.tags,
+        official_names=rrdb.official_names,
+    ),
+    Network("DAT", "DAT", dat.read_config, dat.DAT, dat.facts, dat.tags, dat.is_derived),
+    Network("Compact", "Compact", compact.read_config, compact.Compact, compact.facts, compact.tags),
 )
+
+
+@dataclass(frozen=True)
+class Match:
+    """One of our networks that the weights of a file look like, and how they differ from what it needs."""
+
+    network: Network
+    config: Any
+    empty: nn.Module
+    """Without storage, on the device "meta"."""
+    weights: Weights
+    """Those in the file that the network has, under its names."""
+    missing: Collection[str]
+    """Names that the file lacks."""
+    reshaped: Collection[str]
+    """Names that have another shape in the file."""
+    unexpected: Collection[str]
+    """Names in the file that lie inside parts of the network, but which it does not have: it is a variant of it."""
+    beside: Collection[str]
+    """Names in the file outside of the network's parts: counters, losses, another network."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the network's own weights are all there, and are all that there is of it."""
+        return not (self.missing or self.reshaped or self.unexpected)
+
+    def differences(self) -> str:
+        """What keeps the file from being whole, in words."""
+        kinds = (("lacks", self.missing), ("also has", self.unexpected), ("has other shapes of", self.reshaped))
+        return " and ".join(f"{what} {some_of(names)}" for what, names in kinds if names)
+
+
+def matches(weights: Weights) -> Iterator[Match]:
+    """Our networks that the weights look like. Reads names and shapes, and of DAT the size of its windows.
+
+    Raises:
+        UnsupportedWeights: such windows cannot be.
+    """
+    for network in NETWORKS:
+        named = network.official_names(weights)
+        try:
+            config = network.read_config(named)
+            if config is None:
+                continue
+            with torch.device("meta"):  # shapes only: nothing is allocated or initialised
+                empty = network.build(config)
+        except (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError):
+            continue  # shapes that no such network can have; other architectures may still know them
+        yield _compared(network, config, empty, {k: v for k, v in named.items() if not network.is_derived(k)})
+
+
+def _compared(network: Network, config: Any, empty: nn.Module, weights: Weights) -> Match:
+    needed, there = _shapes(empty.state_dict()), _shapes(weights)
+    parts = {name for name, _ in empty.named_children()}
+    extra = [key for key in there if key not in needed]
+    return Match(
+        network,
+        config,
+        empty,
+        weights={key: value for key, value in weights.items() if key not in extra},
+        missing=[key for key in needed if key not in there],
+        reshaped=[key for key in needed if key in there and needed[key] != there[key]],
+        unexpected=[key for key in extra if key.split(".")[0] in parts],
+        beside=[key for key in extra if key.split(".")[0] not in parts],
+    )
+
+
+def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
+    # BatchNorm's counter is not used in inference and some tools drop it
+    return {key: tuple(value.shape) for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+
+
+def some_of(names: Collection[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(list(names)[:SHOWN]) + more
 
 
 class NetworkArchitecture(Architecture[nn.Module]):
     """A `Network` in the form that spandrel's descriptors carry."""
 
     def __init__(self, network: Network) -> None:
-        super().__init__(id=f"APISR-{network.id}", name=network.id, detect=lambda sd: self.recognise(sd) is not None)
+        super().__init__(id=f"APISR-{network.id}", name=network.id, detect=lambda sd: self._match(sd) is not None)
         self.network = network
 
-    def recognise(self, weights: Weights) -> tuple[Any, nn.Module] | None:
-        """The config and the still empty network, if its parameters have exactly the names and shapes of `weights`."""
-        try:
-            config = self.network.read_config(weights)
-            if config is None:
-                return None
-            with torch.device("meta"):  # shapes only: nothing is allocated or initialised
-                empty = self.network.build(config)
-        except (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError):
-            return None  # shapes that no such network can have; other architectures may still know them
-        return (config, empty) if _shapes(empty.state_dict()) == _shapes(self.own(weights)) else None
-
-    def own(self, weights: Weights) -> dict[str, Tensor]:
-        return {key: value for key, value in weights.items() if not self.network.is_derived(key)}
+    def _match(self, weights: Weights) -> Match | None:
+        return next((m for m in matches(weights) if m.network == self.network and m.is_whole), None)
 
     @override
     def load(self, state_dict: dict[str, Any]) -> UpscaleModel:
-        recognised = self.recognise(state_dict)
-        if recognised is None:
+        match = self._match(state_dict)
+        if match is None:
             raise ValueError(f"These are not the weights of {self.name}.")
-        return self.filled(*recognised, state_dict)
+        return filled(match)
 
-    def filled(self, config: Any, empty: nn.Module, weights: Weights) -> UpscaleModel:
-        """The model with these weights, which `recognise` has seen; channels last in memory, on the CPU."""
-        facts = self.network.facts(config)
-        return UpscaleModel(
-            empty.eval().requires_grad_(False),
-            {key: _copy(value) for key, value in self.own(weights).items()},
-            architecture=self,
-            purpose="SR" if facts.scale > 1 else "Restoration",
-            tags=self.network.tags(config),
-            supports_half=True,
-            supports_bfloat16=True,
-            scale=facts.scale,
-            input_channels=config.channels,
-            output_channels=config.channels,
-            facts=facts,
-        )
+
+def filled(match: Match) -> UpscaleModel:
+    """The model with the weights of a whole match; channels last in memory, on the CPU."""
+    network, config = match.network, match.config
+    facts = network.facts(config)
+    return UpscaleModel(
+        match.empty.eval().requires_grad_(False),
+        {key: _copy(value) for key, value in match.weights.items()},
+        architecture=NetworkArchitecture(network),
+        purpose="SR" if facts.scale > 1 else "Restoration",
+        tags=network.tags(config),
+        supports_half=True,
+        supports_bfloat16=True,
+        scale=facts.scale,
+        input_channels=config.channels,
+        output_channels=config.channels,
+        facts=facts,
+    )
 
 
 def _copy(weight: Tensor) -> Tensor:
@@ -96,9 +180,19 @@ def _copy(weight: Tensor) -> Tensor:
     return weight.to("cpu", dtype, copy=True, memory_format=layout)
 
 
-def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
-    # BatchNorm's counter is not used in inference and some tools drop it
-    return {key: tuple(value.shape) for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+def find_own(weights: Weights) -> Match | None:
+    """The network of ours that the weights are whole weights of, or None.
+
+    What lies beside them is ignored, unless spandrel knows an architecture that is made of all of it.
+    """
+    match = next((match for match in matches(weights) if match.is_whole), None)
+    if match and match.beside:
+        ordered = MAIN_REGISTRY.architectures("detection")
+        detected = next((entry.architecture.id for entry in ordered if entry.detect(dict(weights))), None)
+        if detected not in (None, match.network.spandrel_id):
+            return None
+        log.warning("%s: ignored what is no part of the network: %s", match.network.id, some_of(match.beside))
+    return match
 
 
 def load_weights(weights: dict[str, Tensor]) -> ModelDescriptor:
@@ -107,8 +201,5 @@ def load_weights(weights: dict[str, Tensor]) -> ModelDescriptor:
     Raises:
         UnsupportedModelError: spandrel does not know them either.
     """
-    for architecture in map(NetworkArchitecture, NETWORKS):
-        recognised = architecture.recognise(weights)
-        if recognised is not None:
-            return architecture.filled(*recognised, weights)
-    return MAIN_REGISTRY.load(weights)
+    match = find_own(weights)
+    return filled(match) if match else MAIN_REGISTRY.load(weights)

@@ -1,9 +1,11 @@
 """RRDB: residual-in-residual dense blocks (ESRGAN, Wang et al. 2018, section 3.1; Real-ESRGAN, Wang et al. 2021).
 
-APISR trains it with 6 blocks, at 4x and, behind a pixel-unshuffle, at 2x. Parameter names are the official ones of
-Real-ESRGAN (BasicSR, Apache-2.0).
+APISR trains it with 6 blocks, at 4x and, behind a pixel-unshuffle, at 2x. Most other anime upscalers are RRDBs too, of
+other sizes and scales. Parameter names are the official ones of Real-ESRGAN (BasicSR, Apache-2.0); `official_names`
+translates the older ones.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +21,18 @@ from .layers import Conv2d, FilledNetwork
 from .layout import channels_last
 from .padding import pad_to_multiple
 from .strips import convolved_rows, in_strips
-from .tail import enlarge_4x, lrelu
+from .tail import enlarge, lrelu
 
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
 BODY_ROWS, BODY_PIXELS = 4, 43_000
 """Strips of the body are up to so many times as high as those of the tail, whose rows take ten times the memory; up to
 so many pixels, whose features fill the 32 MB that the C library keeps for the next time."""
+
+
+UNSHUFFLES = (1, 2, 4, 8)
+MOST_ENLARGEMENTS = 4
+"""By 2, one after the other: 16x is the largest scale that was ever trained."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +43,60 @@ class RRDBConfig:
     features: int = 64
     growth: int = 32
     channels: int = 3
+    enlargements: int = 2
+    """How often the tail enlarges by 2."""
 
     @property
     def scale(self) -> int:
-        return 4 // self.unshuffle
+        return 2**self.enlargements // self.unshuffle
+
+
+def official_names(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The same weights under Real-ESRGAN's names, if they have those of the first ESRGAN or of BSRGAN.
+
+    The first ESRGAN numbers its layers: `model.0`, the RRDBs as `model.1.sub.N` and the convolution after them as the
+    last of these; then a convolution after each enlargement, every third number, and the last two convolutions.
+    """
+    layers = {int(match[1]) for key in weights if (match := re.match(r"model\.(\d+)\.(?:weight|bias)$", key))}
+    *ups, hr, last = sorted(layers - {0}) if len(layers) >= 3 else (-1, -1)
+    numbered = {0: "conv_first", hr: "conv_hr", last: "conv_last"}
+    numbered |= {layer: f"conv_up{count}" for count, layer in enumerate(ups, start=1)}
+    return {_official_name(key, numbered): value for key, value in weights.items()}
+
+
+def _official_name(key: str, numbered: Mapping[int, str]) -> str:
+    top = re.match(r"model\.(\d+)\.(weight|bias)$", key)
+    if top and int(top[1]) in numbered:
+        return f"{numbered[int(top[1])]}.{top[2]}"
+    for old, new in OLD_NAMES:
+        key = re.sub(old, new, key)
+    return key
+
+
+OLD_NAMES = (
+    (r"^(?:model\.1\.sub|RRDB_trunk)\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
+    (r"^(body\.\d+\.rdb\d\.conv\d)\.0\.", r"\1."),
+    (r"^(?:model\.1\.sub\.\d+|trunk_conv)\.(weight|bias)$", r"conv_body.\1"),
+    (r"^HRconv\.", "conv_hr."),
+    (r"^upconv(\d)\.", r"conv_up\1."),
+)
+"""Names in older files, as patterns, and what takes their place."""
 
 
 def read_config(weights: Mapping[str, Tensor]) -> RRDBConfig | None:
     """The config that these weights look like, or None. Only keys and shapes are read."""
-    needed = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_up1.weight", "conv_last.weight")
+    needed = ("conv_first.weight", "body.0.rdb1.conv1.weight", "conv_hr.weight", "conv_last.weight")
     if any(key not in weights or weights[key].ndim != 4 for key in needed):
         return None
     features, in_channels = weights["conv_first.weight"].shape[:2]
     channels = weights["conv_last.weight"].shape[0]
     unshuffle = isqrt(in_channels // channels)
-    if unshuffle not in (1, 2, 4):
+    enlargements = sum(1 for key in weights if re.fullmatch(r"conv_up\d\.weight", key))
+    if unshuffle not in UNSHUFFLES or enlargements > MOST_ENLARGEMENTS or 2**enlargements < unshuffle:
         return None
     blocks = len({key.split(".")[1] for key in weights if key.startswith("body.")})
-    return RRDBConfig(blocks, unshuffle, features, weights["body.0.rdb1.conv1.weight"].shape[0], channels)
+    growth = weights["body.0.rdb1.conv1.weight"].shape[0]
+    return RRDBConfig(blocks, unshuffle, features, growth, channels, enlargements)
 
 
 def tags(config: RRDBConfig) -> list[str]:
@@ -68,13 +111,26 @@ def facts(config: RRDBConfig) -> Facts:
     """
     u = config.unshuffle
     exact = -(-(48 + 2 * config.blocks) // 8) * 8
+    # bytes for each feature of each of the network's own pixels, in fp32: of the body at once; of the body in strips,
+    # for all rows and for those of a strip; of the tail in strips, the same
+    body, body_kept, body_strip = 40.0, 30.3, 42.6
+    tail_kept, tail_strip = 8.1, 147 * 4.0 ** (config.enlargements - 2)
+    most = max(body, tail_strip)
     return Facts(
         scale=config.scale,
         alignment=u,
         halo=Halo(exact=exact * u, fast=exact // 2 * u),
         feather=16,
-        bytes_per_pixel=bytes_per_pixel(147 * config.features / u**2),
-        strips=Strips(multiple=u, halo=tail.HALO * u, redone=u, trunk=0.206, kept=0.055, strip=1.0, trunk_strip=0.29),
+        bytes_per_pixel=bytes_per_pixel(most * config.features / u**2),
+        strips=Strips(
+            multiple=u,
+            halo=tail.HALO * u,
+            redone=u,
+            trunk=body_kept / most,
+            kept=tail_kept / most,
+            strip=tail_strip / most,
+            trunk_strip=body_strip / most,
+        ),
         padding=u,
     )
 
@@ -145,8 +201,9 @@ class RRDBNet(FilledNetwork):
         self.conv_first = _conv(config.channels * config.unshuffle**2, features)
         self.body = nn.Sequential(*(ResidualDenseBlocks(features, config.growth) for _ in range(config.blocks)))
         self.conv_body = _conv(features, features)
-        self.conv_up1 = _conv(features, features)
-        self.conv_up2 = _conv(features, features)
+        self.ups = [f"conv_up{count}" for count in range(1, config.enlargements + 1)]
+        for name in self.ups:
+            self.add_module(name, _conv(features, features))
         self.conv_hr = _conv(features, features)
         self.conv_last = _conv(features, config.channels)
 
@@ -159,7 +216,7 @@ class RRDBNet(FilledNetwork):
         x = self.conv_first(channels_last(x))
         rows = rows and rows // self.unshuffle
         x = x + self.conv_body(self._body(x, rows))
-        x = enlarge_4x(x, self.conv_up1, self.conv_up2, self.conv_hr, self.conv_last, rows)
+        x = enlarge(x, [getattr(self, name) for name in self.ups], self.conv_hr, self.conv_last, rows)
         return x[..., : height * self.scale, : width * self.scale]
 
     def _body(self, x: Tensor, rows: int | None) -> Tensor:

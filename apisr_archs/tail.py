@@ -1,7 +1,10 @@
-"""The upsampling tail that RRDB and GRL share: nearest-neighbour enlarging and convolutions, 4x (Real-ESRGAN).
+"""The upsampling tail that RRDB and GRL share: nearest-neighbour enlarging by 2, as often as need be, and convolutions
+(Real-ESRGAN).
 
-It works at up to 16 times the pixels of the trunk, so it takes most of the memory; hence the row strips.
+At 4x it works at 16 times the pixels of the trunk, so it takes most of the memory; hence the row strips.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,27 +14,27 @@ from .layout import channels_last
 from .strips import in_strips
 
 HALO = 2
-"""Input rows that a strip of the tail sees beyond itself: 1 1/2 from the convolutions at 2x and 4x, rounded up."""
+"""Input rows that a strip of the tail sees beyond itself, for any number of enlargements: the two convolutions at the
+final size see one pixel each there, and the one after the k-th enlargement one pixel of 1/2^k. At 1x that is 2 rows, at
+2x 1 1/2, at 4x 1 1/4."""
 
 
-def enlarge_4x(
-    x: Tensor,
-    conv_up1: nn.Conv2d,
-    conv_up2: nn.Conv2d,
-    conv_hr: nn.Conv2d,
-    conv_last: nn.Conv2d,
-    rows: int | None = None,
+def enlarge(
+    x: Tensor, ups: Sequence[nn.Conv2d], conv_hr: nn.Conv2d, conv_last: nn.Conv2d, rows: int | None = None
 ) -> Tensor:
-    """(B, F, H, W) -> (B, C, 4 * H, 4 * W), `rows` input rows at a time; None: all at once."""
-    kernels = [subpixel_kernel(conv.weight) for conv in (conv_up1, conv_up2)]
+    """(B, F, H, W) -> (B, C, H * s, W * s), `rows` input rows at a time; None: all at once.
+
+    ups: the convolutions after each enlargement by 2, so that s is 2 ** len(ups).
+    """
+    kernels = [subpixel_kernel(conv.weight) for conv in ups]
 
     def compute(top: int, bottom: int) -> Tensor:
         strip = channels_last(x[:, :, top:bottom])
-        for kernel, conv in zip(kernels, (conv_up1, conv_up2), strict=True):
+        for kernel, conv in zip(kernels, ups, strict=True):
             strip = lrelu(enlarge_2x(strip, kernel, conv.bias))
         return conv_last(lrelu(conv_hr(strip)))
 
-    return in_strips(compute, x.shape[2], rows, HALO, scale=4)
+    return in_strips(compute, x.shape[2], rows, HALO, scale=2 ** len(ups))
 
 
 def enlarge_2x(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:

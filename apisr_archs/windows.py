@@ -38,7 +38,7 @@ def from_windows(x: Tensor, window: Window) -> Tensor:
 
 @cache
 def relative_index(query: Window, key: Window) -> Tensor:
-    """Index of each (query, key) pair into a flattened table of relative positions: (Nq, Nk), int64.
+    """Index of each (query, key) pair into a flattened table of relative positions: (Nq, Nk), int64, on the CPU.
 
     The table has (hq + hk - 1) x (wq + wk - 1) entries, in raster order.
     """
@@ -50,18 +50,18 @@ def relative_index(query: Window, key: Window) -> Tensor:
 
 def _differences(query: int, key: int) -> Tensor:
     """q - k for all pairs along one axis, moved to start at 0: (query, key)."""
-    return torch.arange(query)[:, None] - torch.arange(key)[None, :] + key - 1
+    return torch.arange(query, device="cpu")[:, None] - torch.arange(key, device="cpu")[None, :] + key - 1
 
 
 @cache
 def shift_masks(window: Window, shift: Window) -> Tensor:
-    """What is added to the logits in shifted windows: (4, N, N), 0 or `FORBIDDEN`.
+    """What is added to the logits in shifted windows: (4, N, N), 0 or `FORBIDDEN`, on the CPU.
 
     In order: windows inside the image, in the last column, in the last row, in the corner of both.
     """
     h, w = window
-    below = (torch.arange(h) >= h - shift[0])[:, None].expand(h, w).reshape(-1)  # (N,)
-    right = (torch.arange(w) >= w - shift[1])[None, :].expand(h, w).reshape(-1)
+    below = (torch.arange(h, device="cpu") >= h - shift[0])[:, None].expand(h, w).reshape(-1)  # (N,)
+    right = (torch.arange(w, device="cpu") >= w - shift[1])[None, :].expand(h, w).reshape(-1)
     across_rows = below[:, None] != below[None, :]  # (N, N)
     across_columns = right[:, None] != right[None, :]
     inside = torch.zeros_like(across_rows)

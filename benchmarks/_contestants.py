@@ -31,7 +31,7 @@ load_pack()
 
 # only now can these be imported
 from apisr_pack import engine  # noqa: E402
-from apisr_pack.apisr_archs import load_model  # noqa: E402
+from apisr_pack.apisr_archs import is_out_of_memory, load_model  # noqa: E402
 from apisr_pack.engine import memory  # noqa: E402
 from apisr_pack.tests import reference, trained  # noqa: E402
 from spandrel import MAIN_REGISTRY  # noqa: E402
@@ -285,7 +285,7 @@ def whole(entry: Entry, image: Tensor) -> Tensor | None:
         with exact_fp32():
             return entry.network(image.movedim(-1, 1).to(DEVICE)).clamp(0, 1).movedim(1, -1).cpu()
     except Exception as error:
-        if not memory.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     release()
     return None

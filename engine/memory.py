@@ -34,22 +34,10 @@ MARGIN = 1.08
 ALLOCATED, HIGHEST = "allocated_bytes.all.current", "allocated_bytes.all.peak"
 """Bytes in torch's `memory_stats`: what is allocated now, and the most that ever was."""
 
-OUT_OF_MEMORY = (
-    "out of memory",  # CUDA, HIP, XPU, MPS
-    "can't allocate memory",  # the CPU's allocator
-    "not enough memory",  # the same on Windows
-    "not enough gpu video memory",  # DirectML
-    "cudnn_status_alloc_failed",
-    "cublas_status_alloc_failed",
-    "could not create a memory object",  # oneDNN
-    "bad_alloc",
-)
-"""What a RuntimeError that means it says, in lower case."""
-
 
 def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: int | None = None) -> int:
     """Peak activation memory of a tile of so many input pixels, in bytes; in strips of so many rows, or at once."""
-    height, width = _padded(height, facts), _padded(width, facts)
+    height, width = facts.padded(height, width)
     per_pixel = facts.bytes_of(dtype)
     strips = facts.strips
     if strips is None or strip is None or strip >= height:
@@ -57,17 +45,7 @@ def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: 
     rows = min(height, strip + 2 * strips.halo)
     trunk = strips.trunk * height + strips.trunk_strip * rows
     tail = strips.kept * height + strips.strip * rows
-    return int(max(trunk, tail) * width * per_pixel)
-
-
-def _padded(side: int, facts: Facts) -> int:
-    """As the network pads it."""
-    return -(-side // facts.padding) * facts.padding
-
-
-def _row_bytes(width: int, facts: Facts, dtype: torch.dtype) -> int:
-    """Of a row of a tile that is computed at once."""
-    return _padded(width, facts) * facts.bytes_of(dtype)
+    return int(min(height, max(trunk, tail)) * width * per_pixel)  # never more than at once
 
 
 def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
@@ -75,10 +53,13 @@ def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torc
     strips = facts.strips
     if strips is None:
         return None
-    height_of_all, per_row = _padded(height, facts), _row_bytes(width, facts, dtype)
+    height_of_all, padded_width = facts.padded(height, width)
+    per_row = padded_width * facts.bytes_of(dtype)  # of a tile that is computed at once
     rows = (budget / per_row - strips.kept * height_of_all) / strips.strip
     if strips.trunk_strip:
         rows = min(rows, (budget / per_row - strips.trunk * height_of_all) / strips.trunk_strip)
+    if height_of_all * per_row <= budget:  # all at once would fit too
+        rows = height + 2 * strips.halo
     step = least_strip(strips)
     rows = min(int(rows - 2 * strips.halo), height - 1) // step * step
     return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None
@@ -95,7 +76,7 @@ def swift_strip(piece: int, height: int, width: int, facts: Facts, dtype: torch.
     if strips is None or bytes_for(height, width, facts, dtype) <= 3 * piece:
         return None
     step = least_strip(strips)
-    per_row = _row_bytes(width, facts, dtype) * max(strips.strip, strips.trunk_strip)
+    per_row = facts.padded(height, width)[1] * facts.bytes_of(dtype) * max(strips.strip, strips.trunk_strip)
     rows = max(step, int(piece / per_row) - 2 * strips.halo)
     count = -(-height // rows)
     rows = -(-height // (count * step)) * step
@@ -168,14 +149,6 @@ def said_free(device: torch.device) -> str:
 def share_memory(one: torch.device, other: torch.device) -> bool:
     """Whether two devices take from the same memory: a device and itself, a Mac's CPU and GPU."""
     return same_device(one, other) or {one.type, other.type} == {"cpu", "mps"}
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out, on any device."""
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(phrase in text for phrase in OUT_OF_MEMORY)
 
 
 def is_the_computer_s(error: BaseException) -> bool:

@@ -127,7 +127,7 @@ def plan(
     half_a_blend = -(-facts.feather // (2 * facts.scale))  # a tile shows that far beyond the seam
     halo = getattr(facts.halo, preset) + half_a_blend if overlap is None else -(-overlap // 2)
     kept = max(facts.alignment, MIN_KEPT if tile is None else MIN_KEPT_BY_HAND)
-    shortest = 2 * halo + kept
+    shortest = max(2 * halo + kept, facts.minimum)
     longest = max(tile, shortest) if tile and facts.tiling else max(height, width)
 
     rows = _no_longer_than(longest, list(_tilings(height, halo, facts.alignment, shortest)))

@@ -72,4 +72,6 @@ def part_to_compute(area: Area, height: int, width: int, facts: Facts) -> Part |
     taken = area.wider(halo, height, width)
     grid = -(-GRID // facts.alignment) * facts.alignment
     read = taken.wider(halo, height, width, grid)
+    if read.bottom - read.top < min(facts.minimum, height) or read.right - read.left < min(facts.minimum, width):
+        return None  # the network would pad the part where it does not pad the frame
     return Part(read, taken) if read.pixels <= WORTHWHILE * height * width else None

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import apisr_archs
 from ..apisr_archs import NotEnoughMemory, facts_of, uncompiled
 from . import alpha, deliver, memory, pixels
 from .frames import CANVAS_SHARE, Frames, canvas_bytes
@@ -37,7 +38,7 @@ def upscale(
     tell: Callable[[str], None] | None = None,
     output_dtype: torch.dtype = torch.float32,
     output_device: torch.device | str = "cpu",
-    is_out_of_memory: Callable[[BaseException], bool] = memory.is_out_of_memory,
+    is_out_of_memory: Callable[[BaseException], bool] = apisr_archs.is_out_of_memory,
 ) -> Tensor:
     """Upscale pictures with any UPSCALE_MODEL.
 
@@ -91,10 +92,8 @@ def upscale(
         pulse = Pulse(on_tile, is_cancelled)
         tell = tell or log.info
         tell(_what_is_planned(images, inputs, steps, now))
-        with (
-            deliver.way_home(where, output.device) as way,
-            Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check, way) as tiler,
-        ):
+        with deliver.way_home(where, output.device) as way:
+            tiler = Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check, way)
             frames = Frames(tiler, pulse, steps, alpha_by, images.shape, where if on_device else output.device)
             with _numbers_when_out_of_memory(is_out_of_memory, where):
                 _upscale_all(images, output, frames, reuse_frames, tell)

@@ -2,16 +2,23 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, in_fp32, is_finite, uncompiled
+from ..apisr_archs import (
+    Facts,
+    NotEnoughMemory,
+    Statistics,
+    UpscaleModel,
+    copy_network,
+    is_finite,
+    pad,
+    with_network,
+)
 from . import gather, memory, pixels
 from .deliver import Delivery
 from .plan import MEANS_ROUNDS, Plan, gathers_means, plan
@@ -82,13 +89,6 @@ class Tiler:
         self.told: set[str] = set()
         self.largest_measured = memory.LEARN_FROM - 1  # input pixels; smaller tiles teach nothing new
         self.wanted_tile = conditions.tile
-        self.borrowed = ExitStack()
-
-    def __enter__(self) -> "Tiler":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.borrowed.close()
 
     def upscale(
         self, picture: Tensor, output: Tensor, on_tile: Progress | None = None, means: list[Tensor] | None = None
@@ -188,8 +188,9 @@ class Tiler:
     def _move_to_cpu(self, network: nn.Module) -> None:
         cpu = torch.device("cpu")
         self.tell(f"Out of memory on {self.now.device}: going on with the CPU, which is slow.")
-        self.borrowed.enter_context(in_fp32(network, cpu))
-        self.borrowed.enter_context(uncompiled(self.model))  # in an emergency nobody waits for a compiler
+        self.model = with_network(self.model, copy_network(network, torch.float32, cpu))
+        if getattr(self.model, "compiled", None):
+            self.model.compiled = None  # in an emergency nobody waits for a compiler
         # half: the output's memory counts as free until it is written
         budget = memory.usable_bytes(cpu) // 2
         self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=budget, tile=self.wanted_tile)
@@ -247,15 +248,21 @@ class Tiler:
 
     def _of_a_stranger(self, batch: Tensor, how: dict[str, Any]) -> Tensor:
         """Others clamp infinity away, but NaN is left to be seen."""
-        result = self.model(batch, **how)
-        if is_finite(result):
-            return result
+        height, width = (side * self.now.facts.scale for side in batch.shape[-2:])
+        least = self.now.facts.minimum
+        batch = pad(batch, max(0, least - batch.shape[-1]), max(0, least - batch.shape[-2]))
+        result = self.model(batch.clone(), **how)  # some networks write into their input
+        if not is_finite(result):
+            result = self._in_fp32(batch, how, result)
+        return result[..., :height, :width]
+
+    def _in_fp32(self, batch: Tensor, how: dict[str, Any], result: Tensor) -> Tensor:
+        """The network's output once more in fp32, if that was not its precision: its `result` has NaN or infinity."""
         if batch.dtype == torch.float32 or not isinstance(self._network, nn.Module):
             self._tell_once("The model gave NaN or infinity; its weights, or the picture, may be damaged.")
             return result
         self._tell_once(f"The model gave NaN in {batch.dtype}; such tiles are computed again in fp32.")
-        with in_fp32(self._network):
-            return self.model(batch.float(), **how)
+        return with_network(self.model, copy_network(self._network, torch.float32))(batch.float(), **how)
 
     def _tell_once(self, text: str) -> None:
         if text not in self.told:

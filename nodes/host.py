@@ -14,7 +14,7 @@ from comfy import model_management
 from server import PromptServer
 from torch import nn
 
-from .. import engine
+from .. import apisr_archs, engine
 from ..apisr_archs import NotEnoughMemory
 from ..engine import Plan, memory
 
@@ -174,4 +174,4 @@ def stop_if_interrupted() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    return model_management.is_oom(error) or memory.is_out_of_memory(error)
+    return model_management.is_oom(error) or apisr_archs.is_out_of_memory(error)

@@ -78,10 +78,17 @@ def compact(**changes: Any) -> Compact:
     return Compact(**changes)
 
 
-def rrdb_state_dict(blocks: int = 6, in_channels: int = 3, features: int = 64, growth: int = 32) -> dict[str, Tensor]:
+def rrdb_state_dict(
+    blocks: int = 6,
+    in_channels: int = 3,
+    features: int = 64,
+    growth: int = 32,
+    enlargements: int = 2,
+    channels: int = 3,
+) -> dict[str, Tensor]:
     """Random weights under Real-ESRGAN's names, which are APISR's; spandrel's module has older names."""
-    convs = {"conv_first": (features, in_channels), "conv_last": (3, features)}
-    for name in ("conv_body", "conv_up1", "conv_up2", "conv_hr"):
+    convs = {"conv_first": (features, in_channels), "conv_last": (channels, features)}
+    for name in ("conv_body", "conv_hr", *(f"conv_up{count}" for count in range(1, enlargements + 1))):
         convs[name] = (features, features)
     for block in range(blocks):
         for dense in (1, 2, 3):
@@ -128,10 +135,10 @@ def official_state_dict(module: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
-def rrdb(in_channels: int = 3, blocks: int = 6, seed: int = 0) -> tuple[nn.Module, dict[str, Tensor]]:
+def rrdb(in_channels: int = 3, blocks: int = 6, seed: int = 0, **changes: int) -> tuple[nn.Module, dict[str, Tensor]]:
     """spandrel's module and the same weights under official names."""
     torch.manual_seed(seed)
-    weights = rrdb_state_dict(blocks, in_channels)
+    weights = rrdb_state_dict(blocks, in_channels, **changes)
     return MAIN_REGISTRY.load(dict(weights)).model.eval(), weights
 
 

@@ -141,14 +141,16 @@ def test_a_loaded_network_takes_other_weights_as_torch_s_do(tmp_path: Path) -> N
 
 
 def test_spandrel_loads_the_rest(tmp_path: Path) -> None:
-    """An old-style ESRGAN is none of our networks; spandrel knows it. Its facts come from its tags."""
-    theirs = MAIN_REGISTRY.load(reference.rrdb_state_dict(blocks=2, in_channels=12))
+    """ESRGAN+ has skips that RRDB has not; spandrel knows it. Its facts come from its tags."""
+    plus = ESRGAN(plus=True, in_nc=12, shuffle_factor=2, num_blocks=2)
+    theirs = MAIN_REGISTRY.load(plus.state_dict())
     path = save(dict(theirs.model.state_dict()), tmp_path / "old_names.pth")
     model = load_model(path, "fp16")
     assert isinstance(model, UpscaleModel)
     assert model.architecture.id == "ESRGAN"
     ours = load_model(save(reference.rrdb_state_dict(2, 12), tmp_path / "new_names.pth")).facts
-    assert (model.facts.halo, model.facts.alignment, model.facts.scale) == (ours.halo, ours.alignment, ours.scale)
+    assert (model.facts.halo, model.facts.scale) == (ours.halo, ours.scale)
+    assert model.facts.alignment == 4, "the descriptor pads to that"
     assert model.facts.strips is None, "it is not our code"
     assert model.facts.bytes_per_pixel[torch.float16] > ours.bytes_per_pixel[torch.float16]
     image = torch.rand(1, 3, 12, 20)  # core nodes call with fp32, whatever the weights are

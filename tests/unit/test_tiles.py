@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, in_fp32, is_finite
+from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import bytes_for, memory, pixels, plan, upscale
 from apisr_pack.engine.deliver import AtOnce
@@ -20,7 +20,7 @@ from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 FACTS = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
 SEEING_ALL = replace(FACTS, global_statistics=True, strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9))
@@ -46,50 +46,6 @@ class Model(NearestModel):
 
     def __call__(self, image: Tensor, **how: Any) -> Tensor:
         return self.model(image, **how)
-
-
-# Weights in fp32 and on another device, for a while
-
-
-def half_network() -> nn.Sequential:
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).half()
-    network.register_buffer("index", torch.arange(3))
-    return network
-
-
-def state(network: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:
-    """Where each weight lies."""
-    return [(t.data_ptr(), t.dtype, t.device) for t in (*network.parameters(), *network.buffers())]
-
-
-@pytest.mark.parametrize("device", [None, torch.device("cpu")])
-def test_in_fp32_is_for_a_while(device: torch.device | None) -> None:
-    network = half_network()
-    before, values = state(network), [t.clone() for t in network.parameters()]
-    with in_fp32(network, device):
-        assert {t.dtype for t in network.parameters()} == {torch.float32}
-        assert network.index.dtype == torch.int64, "what is no float stays as it is"
-        assert network(torch.rand(1, 3, 2, 2)).dtype == torch.float32
-        assert all(torch.equal(now, was.float()) for now, was in zip(network.parameters(), values, strict=True))
-    assert state(network) == before, "the very same memory: nothing was copied back"
-
-
-def test_in_fp32_ends_with_an_error_too() -> None:
-    network = half_network()
-    before = state(network)
-    with pytest.raises(ZeroDivisionError), in_fp32(network):
-        raise ZeroDivisionError
-    assert state(network) == before
-
-
-def test_in_fp32_that_fails_half_way() -> None:
-    """Memory runs out while the weights are converted: here the last one cannot be."""
-    network = half_network()
-    network.register_buffer("stuck", torch.empty(3, dtype=torch.float16, device="meta"))
-    before = state(network)
-    with pytest.raises(NotImplementedError), in_fp32(network, torch.device("cpu")):
-        pytest.fail("it cannot get here")
-    assert state(network) == before
 
 
 # The CPU instead
@@ -208,10 +164,10 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
     output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
     absent = torch.device("xpu" if torch.cuda.is_available() else "cuda")
-    with Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce()) as tiler:
-        frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
-        for picture, result in zip(images, output, strict=True):
-            frames.upscale(picture, result, None)
+    tiler = Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce())
+    frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
+    for picture, result in zip(images, output, strict=True):
+        frames.upscale(picture, result, None)
     for picture, result in zip(images, output, strict=True):
         assert torch.equal(result, pixels.resize(enlarged(picture[None], 2)[0], (50, 40)))
 

@@ -1,0 +1,152 @@
+"""Which network a file's weights belong to, what lies beside them, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from apisr_pack.apisr_archs import NotEnoughMemory, UnsupportedWeights, load_model, registry, windows
+from apisr_pack.apisr_archs.registry import find_own, load_weights
+from apisr_pack.tests import reference
+from apisr_pack.tests.reference import save
+from spandrel.architectures.MMRealSR import MMRealSR
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+
+OURS: dict[str, Callable[[], Weights]] = {
+    "GRL": lambda: reference.with_weights(reference.grl)[1],
+    "RRDB": lambda: reference.rrdb_state_dict(blocks=1),
+    "DAT": lambda: reference.with_weights(lambda: reference.dat("light", depth=[2]))[1],
+    "Compact": lambda: reference.with_weights(lambda: reference.compact(num_conv=2))[1],
+}
+BESIDE: dict[str, Weights] = {
+    "counter": {"n_averaged": torch.tensor(3), "step_counter": torch.zeros(1)},
+    "discriminator": {"discriminator.conv0.weight": torch.zeros(4, 3, 3, 3)},
+    "loss": {"perceptual.vgg.features.0.weight": torch.zeros(4, 3, 3, 3), "pixel_weight": torch.ones(1)},
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("beside", BESIDE)
+def test_what_lies_beside_a_whole_network_is_ignored(
+    name: str, beside: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights, image = OURS[name](), torch.rand(1, 3, 16, 16)
+    model = load_model(save({"params": {**weights, **BESIDE[beside]}}, tmp_path / "a.pth"))
+    assert model.architecture.id == f"APISR-{name}"
+    assert next(iter(BESIDE[beside])) in caplog.text
+    assert torch.equal(model(image), load_weights(weights)(image))
+
+
+def parts(name: str) -> list[str]:
+    """The names of a network's own weights."""
+    match = find_own(OURS[name]())
+    assert match is not None
+    return [key for key in match.empty.state_dict() if not key.endswith("num_batches_tracked")]
+
+
+LATE = {"GRL": "conv_last.weight", "RRDB": "conv_body.bias", "DAT": "conv_after_body.0.bias", "Compact": "body.2.bias"}
+"""A name in each that is not read to find the config."""
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_missing_weight_is_named(name: str, tmp_path: Path) -> None:
+    weights = OURS[name]()
+    del weights[LATE[name]]
+    with pytest.raises(UnsupportedWeights, match=rf"a\.pth looks like {name}, but lacks {LATE[name]}\. Get the file"):
+        load_model(save(weights, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_weight_of_another_shape_is_named(name: str, tmp_path: Path) -> None:
+    weights = OURS[name]()
+    weights[LATE[name]] = torch.zeros(5, 7)
+    says = rf"looks like {name}, but has other shapes of {LATE[name]}\."
+    with pytest.raises(UnsupportedWeights, match=says):
+        load_model(save(weights, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_weight_inside_of_the_network_is_no_neighbour(name: str, tmp_path: Path) -> None:
+    """It is used somewhere: the network is another one."""
+    weights = OURS[name]()
+    inside = f"{LATE[name].split('.')[0]}.gate.weight"
+    with pytest.raises(UnsupportedWeights, match=rf"looks like {name}, but also has {inside}"):
+        load_model(save({**weights, inside: torch.zeros(3)}, tmp_path / "a.pth"))
+
+
+def test_long_lists_of_names_are_cut(tmp_path: Path) -> None:
+    weights = {**OURS["RRDB"](), **{f"body.0.extra{i}.weight": torch.zeros(1) for i in range(9)}}
+    with pytest.raises(UnsupportedWeights, match=r"body\.0\.extra2\.weight and 6 more") as caught:
+        load_model(save(weights, tmp_path / "a.pth"))
+    assert len(str(caught.value)) < 600
+
+
+def test_a_network_that_is_ours_and_more_is_spandrel_s() -> None:
+    """MM-RealSR has all the names of an RRDB, and more beside them."""
+    with torch.device("meta"):
+        network = MMRealSR(num_in_ch=3, num_out_ch=3, num_feat=16, num_block=1, num_grow_ch=8)
+    assert find_own(network.state_dict()) is None
+    rrdb = {key: value for key, value in network.state_dict().items() if key.startswith(("conv_", "body."))}
+    found = find_own(rrdb)
+    assert found is not None
+    assert found.network.id == "RRDB"
+
+
+# What is no question of recognising
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def function(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("weights", [OURS["RRDB"], lambda: reference.compact(num_in_ch=4).state_dict()])
+def test_out_of_memory_is_called_that(
+    weights: Callable[[], Weights], error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(weights(), tmp_path / "a.pth")
+    monkeypatch.setattr(registry, "_copy", raising(error))
+    monkeypatch.setattr("spandrel.MAIN_REGISTRY.load", raising(error))
+    with pytest.raises(NotEnoughMemory, match=r"Out of memory while loading .*a\.pth, a file of") as caught:
+        load_model(path)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("shape"), TypeError("y"), AssertionError()], ids=repr)
+def test_our_own_mistakes_are_not_called_an_unknown_model(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(OURS["RRDB"](), tmp_path / "a.pth")
+    monkeypatch.setattr(registry, "_copy", raising(error))
+    with pytest.raises(type(error)) as caught:
+        load_model(path)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_default_device_changes_nothing(name: str, tmp_path: Path) -> None:
+    """Some programs set one; what is kept for the next model must not lie there."""
+    path, image = save(OURS[name](), tmp_path / "a.pth"), torch.rand(1, 3, 16, 16)
+    expected = load_model(path)(image)
+    for cached in (windows.relative_index, windows.shift_masks):
+        cached.cache_clear()
+    with torch.device("meta"):
+        inside = load_model(path)
+    assert torch.equal(inside(image), expected)
+    assert torch.equal(load_model(path)(image), expected), "and the next one"
