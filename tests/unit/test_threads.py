@@ -42,6 +42,17 @@ def progress(model: Any, images: Tensor) -> list[tuple[float, int]]:
     return seen
 
 
+def test_each_layer_of_each_tile_is_reported_once() -> None:
+    model, images = stepping(), torch.rand(1, 70, 60, 3)
+    seen = progress(model, images)
+    tiles, layers = seen[-1][1], 6
+    assert tiles > 1
+    expected = [tile + layer / layers for tile in range(tiles) for layer in range(layers + 1)]
+    of_tiles = [done for done, total in seen if total == tiles]
+    assert of_tiles[: len(expected)] == pytest.approx(expected)
+    assert of_tiles[-1] == tiles
+
+
 class Together:
     """Two calls that take turns, a layer each: whatever one does, the other is in the middle of its work."""
 

@@ -256,3 +256,18 @@ def test_one_number_that_is_not_finite_is_seen(dtype: torch.dtype, bad: float) -
     assert is_finite(result)
     result[0, 1, 7, 9] = bad
     assert not is_finite(result)
+
+
+def test_a_cpu_computes_in_strips_for_speed() -> None:
+    """Also where memory is plentiful; other devices do not gain by it."""
+    rows: list[int | None] = []
+
+    class Strided(Model):
+        def __call__(self, image: Tensor, rows_: list[int | None] = rows, **how: Any) -> Tensor:
+            rows_.append(how.get("rows"))
+            return super().__call__(image)
+
+    facts = replace(FACTS, bytes_per_pixel=bytes_per_pixel(100_000), strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9))
+    upscale(Strided(facts), torch.rand(1, 90, 40, 3), budget=10**12)
+    assert rows == [memory.swift_strip(memory.CPU_PIECE, 90, 40, facts, torch.float32)] != [None]
+    assert memory.piece_for(torch.device("cuda")) is None
