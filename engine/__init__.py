@@ -4,7 +4,7 @@ In the order of the data:
     arguments   what callers hand over, checked
     sizes    what the user asks for -> output size, in one pass of the network or two
     plan     image size + facts of the network + budget -> tiles of one shape, strips
-    memory   budget, estimates, out-of-memory
+    memory   budget, estimates, out-of-memory (system_memory: what Linux and a container's limit leave)
     pixels   pictures (H, W, C) <-> networks (B, C, H, W); resize
     alpha    transparent pictures
     stitch   tiles -> the final tensor

@@ -16,14 +16,16 @@ def is_constant(alpha: Tensor) -> bool:
 def extended_colours(picture: Tensor) -> Tensor:
     """The colours of (H, W, 4), those under alpha 0 replaced by ones from the nearest edge: (H, W, 3).
 
-    What lies there is anything, mostly black, and a network would draw it into the edge as a dark rim.
+    What lies there is anything, mostly black, and a network would draw it into the edge as a dark rim. Where alpha is
+    not 0 no colour may be NaN.
     """
     seen = (picture[..., 3:] > 0).permute(2, 0, 1).unsqueeze(0)  # (1, 1, H, W)
     if seen.all():
         return picture[..., :3]
     if not seen.any():  # nothing to extend; but what lies there may be NaN
         return picture[..., :3].nan_to_num(nan=0.0, posinf=1.0, neginf=0.0)
-    colours = picture[..., :3].permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
+    # in [0, 1]: a value far outside, which counts as 0 or 1 itself, must not outweigh its neighbours in a mean
+    colours = picture[..., :3].clamp(0, 1).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
     return _filled(colours, seen).squeeze(0).permute(1, 2, 0).to(picture.dtype)
 
 

@@ -1,5 +1,7 @@
 """The pictures of a batch, one after the other: passes, resize, alpha, and what the picture before left."""
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,7 @@ class Frames:
         self.passes_per_frame = len(steps) * (2 if shape[-1] == 4 and alpha_by == "model" else 1)
         self.passes_done = 0
         self.canvas_device = canvas_device
-        self.canvas: Tensor | None = None  # the network's last result, where that is resized
+        self.canvas: Tensor | None = None  # flat: the network's last result, where that is resized
         self.copied = self.in_part = 0
         self.saved = 0.0  # frames' worth of computing
 
@@ -97,25 +99,34 @@ class Frames:
         self.passes_done += 1
 
     def _canvas(self, picture: Tensor, output: Tensor) -> Tensor:
-        """Where the network's result is collected: the output, if that has its size."""
+        """Where the network's result is collected: the output, if that has its size.
+
+        Else memory that is kept for the next results, of this shape or smaller: after those of this shape, the one
+        before is still in it.
+        """
         now = self.tiler.now
         shape = (picture.shape[0] * now.facts.scale, picture.shape[1] * now.facts.scale, picture.shape[2])
         if output.shape == shape:
             return output
-        if self.canvas is not None and self.canvas.shape == shape:
-            return self.canvas
+        size = prod(shape)
+        if self.canvas is None or self.canvas.dtype != output.dtype or len(self.canvas) < size:
+            self.canvas = None  # free before more is taken
+            self.canvas = self._canvas_memory(size, output)
+        return self.canvas[:size].view(shape)
+
+    def _canvas_memory(self, size: int, output: Tensor) -> Tensor:
+        """So many numbers on the canvas's device; if they do not fit there, from now on on the output's."""
         try:
-            return output.new_empty(shape, device=self.canvas_device)
+            return output.new_empty(size, device=self.canvas_device)
         except Exception as error:
             if not self.tiler.is_out_of_memory(error):
                 raise
         self.canvas_device = output.device
-        return output.new_empty(shape)
+        return output.new_empty(size)
 
     def _resize(self, canvas: Tensor, output: Tensor) -> None:
-        """The network's result, resized into the output; kept for the next picture."""
+        """The network's result, resized into the output."""
         size = output.shape[0], output.shape[1]
-        self.canvas = canvas
         if canvas.device.type == "cpu":
             self.tiler.deliver.wait()
         resized = None
@@ -126,8 +137,9 @@ class Frames:
                 raise
         if resized is None:
             self.canvas_device = output.device  # it did not fit where it was
-            self.canvas = canvas.to(output.device)
-            resized = pixels.resize(self.canvas, size)
+            canvas = canvas.to(output.device)
+            self.canvas = canvas.view(-1)
+            resized = pixels.resize(canvas, size)
         self.tiler.deliver.copy(output, resized)
 
     def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:

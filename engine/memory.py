@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..apisr_archs import Facts, Strips
+from . import system_memory
 
 SHARE = 0.8
 """Part of the free memory that a plan may use: the rest covers fragmentation and other programs."""
@@ -22,13 +22,17 @@ CPU_PIECE = 48 * 2**20
 back each time, and then the first touch of each page costs as much as the arithmetic on it."""
 
 LEARN_FROM = 64 * 64
-"""Input pixels of the smallest tile whose peak says something about larger ones."""
-LEARN_WITHIN = (0.2, 5.0)
-"""How much an estimate is changed by one tile at most, in parts of it: other work may have shared the device."""
+"""Input pixels of the smallest tile whose peak says something about larger ones: that they need less."""
 LEARN_ALL_FROM = 256 * 256
-"""Input pixels of the smallest tile from which any smaller need is learned."""
+"""Input pixels of the smallest tile that may say anything else. Libraries take workspaces of a constant size (cuDNN
+more than 100 MB), which are most of a small tile's peak and next to nothing of a large one's."""
+LEAST_FACTOR, MOST_FACTOR = 0.2, 5.0
+"""How much an estimate is changed by one tile at most, in parts of it: other work may have shared the device."""
 MARGIN = 1.08
 """On top of a peak that was seen, since tiles of other shapes differ a little."""
+
+ALLOCATED, HIGHEST = "allocated_bytes.all.current", "allocated_bytes.all.peak"
+"""Bytes in torch's `memory_stats`: what is allocated now, and the most that ever was."""
 
 
 def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: int | None = None) -> int:
@@ -85,33 +89,41 @@ def least_strip(strips: Strips) -> int:
 
 
 def learned(facts: Facts, dtype: torch.dtype, expected: int, peak: int, pixels: int) -> Facts:
-    """The facts, set right by the peak that a tile was seen to take where `expected` bytes had been planned."""
-    least, most = LEARN_WITHIN
-    factor = MARGIN * peak / expected
+    """The facts, corrected by the peak that a tile of so many pixels took where `expected` bytes had been planned.
+
+    peak: in bytes, workspaces included. A small tile's is therefore an upper bound: it can show that tiles need less
+    than was expected, never that they need more.
+    """
+    factor = min(MARGIN * peak / expected, MOST_FACTOR)
     if pixels < LEARN_ALL_FROM:
-        factor = max(factor, least)
-    return facts.corrected(dtype, min(factor, most)) if peak > 0 else facts
+        factor = min(max(factor, LEAST_FACTOR), 1.0)
+    return facts.corrected(dtype, factor)
 
 
 @dataclass
 class Peak:
-    """The most that was allocated at once, beyond what was allocated before."""
+    """The most that was allocated at once, beyond what was allocated before; None if that is not known."""
 
-    bytes: int = 0
+    bytes: int | None = None
 
 
 @contextmanager
-def measured(device: torch.device) -> Iterator[Peak | None]:
-    """The peak of what is done inside, known afterwards; None for devices that do not count."""
-    if device.type not in ("cuda", "xpu"):
-        yield None
-        return
-    counters: Any = getattr(torch, device.type)
-    before = counters.memory_allocated(device)
-    counters.reset_peak_memory_stats(device)
+def measured(device: torch.device) -> Iterator[Peak]:
+    """The peak of what is done inside, known afterwards.
+
+    It is read from torch's counter of the process's highest peak, which is not reset, since others may be measuring
+    too. So it is known only where it was the highest so far, and only on devices that count.
+    """
     peak = Peak()
+    if device.type not in ("cuda", "xpu"):
+        yield peak
+        return
+    statistics: Any = getattr(torch, device.type).memory_stats
+    before = statistics(device)
     yield peak
-    peak.bytes = counters.max_memory_allocated(device) - before
+    highest = statistics(device).get(HIGHEST, 0)
+    if highest > before.get(HIGHEST, 0):
+        peak.bytes = highest - before.get(ALLOCATED, 0)
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -119,11 +131,7 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    meminfo = Path("/proc/meminfo")
-    if device.type == "cpu" and meminfo.is_file():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    return None
+    return system_memory.free_bytes() if device.type == "cpu" else None
 
 
 def usable_bytes(device: torch.device) -> int:

@@ -5,6 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def without_nan(picture: Tensor) -> Tensor:
+    """(H, W, C), H and W at least 1, with 0 for each NaN; the very same tensor if it has none.
+
+    Infinity, which counts as 0 or 1 like any other value outside [0, 1], becomes that in the copy.
+    """
+    if not picture.amax().isnan():  # NaN is the maximum of all that it is among; `isnan` takes ten times as long
+        return picture
+    return picture.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0)
+
+
 def to_network(picture: Tensor, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """A picture as a batch: (H, W, 1 or 3) -> (1, 3, H, W), or (1 or 3, 1, H, W) for a one-channel network.
 

@@ -133,7 +133,8 @@ def plan(
     columns = _no_longer_than(longest, list(_tilings(width, halo, facts.alignment, shortest)))
     if not facts.tiling:
         rows, columns = rows[:1], columns[:1]
-    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget, piece) or _smallest(
+    rounds = 1 + (MEANS_ROUNDS if gathers_means(facts, preset) else 0)
+    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget, piece, rounds) or _smallest(
         rows, columns, facts, dtype
     )
     return Plan(
@@ -143,6 +144,14 @@ def plan(
         strip=strip,
         bytes=bytes_for(row_axis.length, column_axis.length, facts, dtype, strip),
     )
+
+
+def gathers_means(facts: Facts, preset: str) -> bool:
+    """Whether tiles get the means over the whole picture (engine/gather.py), which takes `MEANS_ROUNDS` more rounds.
+
+    Only our own networks that look at the whole picture take them, and these all run in strips.
+    """
+    return facts.global_statistics and facts.strips is not None and preset == "exact"
 
 
 @dataclass(frozen=True)
@@ -195,11 +204,16 @@ def _cheapest(
     dtype: torch.dtype,
     budget: int | None,
     piece: int | None,
+    rounds: int,
 ) -> _Choice | None:
-    """The choice within the budget that computes the fewest pixels; None if there is none."""
+    """The choice within the budget that computes the fewest pixels; None if there is none.
+
+    rounds: how often each tile is computed, if there is more than one.
+    """
     best, least = None, float("inf")
+    columns = sorted(columns, key=lambda axis: axis.read)  # mostly, but not always, the fewest tiles come first
     for row in rows:
-        for column in columns:  # from the fewest tiles, which read the fewest pixels, to the most
+        for column in columns:
             if row.read * column.read >= least:
                 break
             found = _strip(row.length, column.length, facts, dtype, budget, piece)
@@ -207,8 +221,8 @@ def _cheapest(
                 continue
             strip, redone = found
             cost = row.read * column.read * (1 + redone)
-            if facts.global_statistics and len(row.starts) * len(column.starts) > 1:
-                cost *= MEANS_ROUNDS + 1
+            if len(row.starts) * len(column.starts) > 1:
+                cost *= rounds
             if cost < least:
                 best, least = (row, column, strip), cost
     return best

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,11 @@ Progress = Callable[[float, int], None]
 
 class Cancelled(Exception):
     """The caller's `is_cancelled` said so."""
+
+
+_running: ContextVar["Pulse | None"] = ContextVar("running", default=None)
+"""The innermost call of `upscale` in this thread (threads begin with none). Its hooks are on a network that calls in
+other threads, or around this one, may be running too; they act for their own call only."""
 
 
 class Pulse:
@@ -27,14 +33,16 @@ class Pulse:
 
     @contextmanager
     def inside(self, network: Any) -> Iterator[None]:
-        """Feel each layer of a network that is a module; of another, only whole tiles are felt."""
+        """Hook each layer of a network that is a module, for this call only; any other reports whole tiles."""
         modules = network.modules() if isinstance(network, nn.Module) else ()
         leaves = [module for module in modules if next(module.children(), None) is None]
         self.layers = max(1, len(leaves))
         handles = [leaf.register_forward_hook(partial(self._layer, index)) for index, leaf in enumerate(leaves)]
+        outer = _running.set(self)
         try:
             yield
         finally:
+            _running.reset(outer)
             for handle in handles:
                 handle.remove()
 
@@ -51,6 +59,8 @@ class Pulse:
         self._beat()
 
     def _layer(self, index: int, *_: object) -> None:
+        if _running.get() is not self:
+            return
         self.layers_done.add(index)  # in strips, layers run more than once
         self._beat()
 

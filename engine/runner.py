@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import apisr_archs
 from ..apisr_archs import NotEnoughMemory, facts_of, uncompiled
 from ..apisr_archs.text import get_logger
-from . import alpha, arguments, deliver, memory
+from . import alpha, arguments, deliver, memory, pixels
 from .frames import CANVAS_SHARE, Frames, canvas_bytes
 from .plan import PRESETS
 from .pulse import Progress, Pulse
@@ -46,6 +46,7 @@ def upscale(
         model: what `load_model` or any other loader returns: called with (B, C, H, W) in [0, 1].
         images: (B, H, W, C), floats in [0, 1], C 1 (grey), 3 (RGB) or 4 (RGBA); any B, dtype, device and strides.
             (H, W, C) is one picture; other three dimensions are (B, H, W), grey pictures.
+            Values outside count as 0 or 1, NaN as 0.
         tile, overlap, preset: see `plan`; None for the best that fits.
         size: height and width of the output; None for the model's scale. Reached by an antialiased resize. If it is
             much larger than the model's scale gives, the model runs twice (see `sizes.passes`).
@@ -96,7 +97,7 @@ def upscale(
             tiler = Tiler(model, now, is_out_of_memory, cpu_fallback, tell, pulse.check, way)
             frames = Frames(tiler, pulse, steps, alpha_by, images.shape, where if on_device else output.device)
             with _numbers_when_out_of_memory(is_out_of_memory, where):
-                _upscale_all(images, output, frames, reuse_frames)
+                _upscale_all(images, output, frames, reuse_frames, tell)
     if frames.copied or frames.in_part:
         tell(frames.report())
     if tiler.now.facts != facts and tiler.now.device == where:
@@ -105,12 +106,26 @@ def upscale(
     return output
 
 
-def _upscale_all(images: Tensor, output: Tensor, frames: Frames, reuse_frames: bool) -> None:
+def _upscale_all(
+    images: Tensor, output: Tensor, frames: Frames, reuse_frames: bool, tell: Callable[[str], None]
+) -> None:
     with _felt_or_compiled(frames, images.shape):
-        for index, picture in enumerate(images):
-            before = (images[index - 1], output[index - 1]) if reuse_frames and index else None
+        before: tuple[Tensor, Tensor] | None = None
+        for index, picture in enumerate(_without_nan(images, tell)):
             frames.upscale(picture, output[index], before)
+            before = (picture, output[index]) if reuse_frames else None
         frames.close()
+
+
+def _without_nan(images: Tensor, tell: Callable[[str], None]) -> Iterator[Tensor]:
+    """The pictures of a batch, with black for NaN, which convolutions, filters and means would spread."""
+    is_told = False
+    for number, image in enumerate(images, start=1):
+        picture = pixels.without_nan(image)
+        if picture is not image and not is_told:
+            tell(f"Picture {number} of {len(images)} has pixels that are not numbers (NaN). They count as black.")
+            is_told = True
+        yield picture
 
 
 @contextmanager

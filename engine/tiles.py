@@ -21,7 +21,7 @@ from ..apisr_archs import (
 from ..apisr_archs.text import get_logger
 from . import gather, memory, pixels
 from .deliver import Delivery
-from .plan import MEANS_ROUNDS, Plan, plan
+from .plan import MEANS_ROUNDS, Plan, gathers_means, plan
 from .stitch import Stitcher
 
 log = get_logger(__name__)
@@ -87,7 +87,7 @@ class Tiler:
         self.check = check
         self.deliver = deliver
         self.told: set[str] = set()
-        self.has_learned = False
+        self.largest_measured = memory.LEARN_FROM - 1  # input pixels; smaller tiles teach nothing new
         self.wanted_tile = conditions.tile
 
     def upscale(
@@ -129,8 +129,7 @@ class Tiler:
         """
         while True:
             current = self.now.plan(*picture.shape[:2])
-            facts = self.now.facts
-            if len(current) == 1 or not facts.global_statistics or facts.strips is None or self.now.preset != "exact":
+            if len(current) == 1 or not gathers_means(self.now.facts, self.now.preset):
                 return []
             try:
                 return gather.means(current, partial(self._only_means, picture, current), on_tile)
@@ -209,18 +208,18 @@ class Tiler:
         )
 
     def _measured(self, source: Tensor, strip: int | None, means: list[Tensor], expected: int) -> Tensor:
-        """`_run`; the first tile also tells how much memory tiles really take."""
+        """`_run`; the first tile, and each that is larger, also tells how much memory tiles really take."""
         statistics = gather.given(means) if means else None
-        if self.has_learned or source.shape[0] * source.shape[1] < memory.LEARN_FROM:
+        height, width = source.shape[:2]
+        if height * width <= self.largest_measured:
             return self._run(source, strip, statistics)
         with memory.measured(self.now.device) as peak:
             result = self._run(source, strip, statistics)
-        if peak is not None:
-            height, width = source.shape[:2]
+        self.largest_measured = height * width
+        if peak.bytes is not None:
             facts = memory.learned(self.now.facts, self.now.dtype, expected, peak.bytes, height * width)
             needed = memory.bytes_for(height, width, facts, self.now.dtype, strip)
             self.now = replace(self.now, facts=facts, budget=max(self.now.budget, needed))  # what ran does fit
-        self.has_learned = True
         return result
 
     def _run(self, source: Tensor, strip: int | None, statistics: Statistics | None) -> Tensor:

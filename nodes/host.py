@@ -104,9 +104,15 @@ def _comfortable(plan: Callable[..., Plan]) -> int:
 def _free(model: Any, device: torch.device) -> int:
     """Bytes that are free now, other models staying where they are."""
     if device.type == "cpu":  # the patcher would add what it could free on the GPU
-        free: Any = model_management.get_free_memory(device)
-        return free
+        return _free_memory(device)
     return max(0, model.patcher.get_free_memory(device) - model_management.extra_reserved_memory())
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes that are free by ComfyUI's count; of the computer's memory no more than a container's limit leaves."""
+    free: Any = model_management.get_free_memory(device)
+    limit = memory.free_bytes(device) if device.type == "cpu" else None
+    return free if limit is None else min(free, limit)
 
 
 def output_options() -> dict[str, Any]:
@@ -132,7 +138,7 @@ def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: i
     device = model_management.intermediate_device()
     if device.type != "cpu":  # with --gpu-only: other models may have to leave
         model_management.free_memory(needed, device)
-    free: Any = model_management.get_free_memory(device)  # bytes
+    free = _free_memory(device)
     if needed > free:
         raise NotEnoughMemory(
             f"{pictures} x {size[1]}x{size[0]} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "

@@ -57,6 +57,16 @@ def _seeded() -> Iterator[None]:
         yield
 
 
+DEVICES = ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a test runs: on the CPU, and once more on a GPU if torch can use one; there in full precision too."""
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        yield request.param
+
+
 @pytest.fixture(scope="session")
 def start_comfy(tmp_path_factory: pytest.TempPathFactory) -> StartComfy:
     """A real ComfyUI with this pack in it: `with start_comfy("--novram", env={"NAME": "1"}) as server`."""

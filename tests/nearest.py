@@ -1,6 +1,8 @@
-"""A stand-in for upscale models whose right answer is known: each pixel is enlarged."""
+"""Stand-ins for upscale models whose right answer is known: each pixel, or the mean of those around it, is enlarged."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,3 +41,42 @@ class NearestModel:
 
 def enlarged(images: Tensor, scale: int) -> Tensor:
     return images.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+
+
+REACH = 3
+"""How far `Blur` sees: nothing more is right, nothing less is enough."""
+
+
+class Blur(nn.Module):
+    """Enlarges the mean of all pixels within reach: each is off if one of them is not as it should be."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        blurred = F.avg_pool2d(x, 2 * REACH + 1, stride=1, padding=REACH)
+        return F.interpolate(blurred, scale_factor=2)
+
+
+class BlurModel:
+    scale = 2
+    facts = Facts(2, 4, Halo(REACH, REACH), 4, bytes_per_pixel(100))
+
+    def __init__(self) -> None:
+        self.model = Blur()
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.model(image)
+
+
+class Counted:
+    """Any model, and how many pixels it was given."""
+
+    def __init__(self, model: Any) -> None:
+        self.inner, self.pixels, self.shapes, self.rows = model, 0, [], []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __call__(self, image: Tensor, **how: Any) -> Tensor:
+        self.shapes.append(tuple(image.shape[-2:]))
+        self.rows.append(how.get("rows"))
+        self.pixels += image.shape[-2] * image.shape[-1]
+        return self.inner(image, **how)

@@ -10,7 +10,7 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import PRESETS, Cancelled, plan, upscale
-from apisr_pack.engine.plan import MIN_KEPT_BY_HAND
+from apisr_pack.engine.plan import MEANS_ROUNDS, MIN_KEPT_BY_HAND
 from apisr_pack.tests.nearest import enlarged
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
@@ -260,39 +260,44 @@ def test_cancelling_at_any_moment(side: int, facts: Facts, how: dict[str, Any], 
 
 
 class Looks(StandIn):
-    """Takes means over the whole picture, and keeps those that it goes on with."""
+    """Takes means over the whole picture, and keeps those that it goes on with once all are gathered."""
 
-    def __init__(self, facts: Facts, columns: int, fails: set[int]) -> None:
+    def __init__(self, facts: Facts, columns: int, fails: set[int], gathering: int) -> None:
+        """gathering: tiles that are computed for the means alone."""
         super().__init__(facts, columns, fails)
-        self.means: list[Tensor] = []
+        self.gathering = gathering
+        self.means: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, image: Tensor, rows: int | None = None, statistics: Statistics | None = None) -> Tensor:
         tokens = image.permute(0, 2, 3, 1)
-        means = [tokens.mean(dim=(1, 2)), tokens.square().mean(dim=(1, 2))]
-        if statistics:
-            statistics.begin()
-            pixels = statistics.pixels(*tokens.shape[1:3])
-            parts = [statistics.part(x) for x in (tokens, tokens.square())]
-            means = [statistics.share(part.sum(dim=(1, 2)) / pixels) for part in parts]
+        assert statistics
+        statistics.begin()
+        pixels = statistics.pixels(*tokens.shape[1:3])
+        mean, square = (
+            statistics.share(statistics.part(x).sum(dim=(1, 2)) / pixels) for x in (tokens, tokens.square())
+        )
         result = super().__call__(image, rows)
-        self.means = means
+        if self.tile >= self.gathering:
+            self.means.append((mean, square))
         return result
 
 
-@given(st.integers(50, 120), st.integers(50, 120), networks((1, 2)), limits(), st.sets(st.integers(0, 30), max_size=3))
-@settings(deadline=None, max_examples=40)
-def test_tiles_get_the_means_of_the_picture(
-    height: int, width: int, facts: Facts, how: dict[str, Any], fails: set[int]
-) -> None:
+TAKES_MEANS = Strips(1, 1, 1.0, 0.1, 0.1, 0.9)
+"""Of networks that are told the means over the whole picture."""
+
+
+@given(st.integers(80, 110), st.integers(80, 110), networks((1, 2)), st.integers(45, 60), st.data())
+@settings(deadline=None, max_examples=25)
+def test_tiles_get_the_means_of_the_picture(h: int, w: int, facts: Facts, tile: int, data: st.DataObject) -> None:
     """Also those that a tile is cut into when memory runs out."""
-    facts = replace(facts, global_statistics=True, strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9), feather=8)
-    how = {**how, "preset": "exact"}
-    images, model = numbered(height, width), Looks(facts, width, fails)
-    expected = [images.mean(dim=(1, 2)), images.square().mean(dim=(1, 2))]
-    try:
-        result = upscale(model, images, budget=UNLIMITED, **how)
-    except NotEnoughMemory:
-        return
+    facts = replace(facts, alignment=4, tiling=True, global_statistics=True, strips=TAKES_MEANS, halo=Halo(8, 4))
+    tiles = len(plan(h, w, facts, tile=tile))
+    assert tiles > 1
+    fails = data.draw(st.sets(st.integers(0, (MEANS_ROUNDS + 1) * tiles - 1), max_size=1))
+    images, model = numbered(h, w), Looks(facts, w, fails, MEANS_ROUNDS * tiles)
+    result = upscale(model, images, budget=UNLIMITED, tile=tile, on_tile=model.on_tile)
     assert torch.equal(result, enlarged(images, facts.scale))
-    for got, mean in zip(model.means, expected, strict=True):
-        assert torch.allclose(got, mean, rtol=1e-4)
+    assert len(model.means) >= tiles
+    for mean, square in model.means:
+        assert torch.allclose(mean, images.mean(dim=(1, 2)), rtol=1e-4)
+        assert torch.allclose(square, images.square().mean(dim=(1, 2)), rtol=1e-4)

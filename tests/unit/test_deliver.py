@@ -1,6 +1,6 @@
 """Tiles that are written by another thread: the same picture, nothing lost, nothing left running.
 
-There is no GPU here; a device without one still has the thread, in pieces of a few bytes and always late.
+A computer without a GPU still tries the thread, in pieces of a few bytes and always late.
 """
 
 from __future__ import annotations
@@ -68,17 +68,21 @@ WAYS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("pictures", PICTURES)
 @pytest.mark.parametrize("how", WAYS)
-def test_the_same_picture(pictures: str, how: str, request: pytest.FixtureRequest) -> None:
+def test_the_same_picture(pictures: str, how: str, device: str, request: pytest.FixtureRequest) -> None:
+    """Each of these as if it were written at once; on a GPU also when the real way home is taken."""
     images = PICTURES[pictures]()
-    expected = upscale(NearestModel(), images, **WAYS[how])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deliver, "way_home", lambda *_: AtOnce())
+        expected = upscale(NearestModel(), images, device=device, **WAYS[how])
+    assert torch.equal(upscale(NearestModel(), images, device=device, **WAYS[how]), expected)
     request.getfixturevalue("late")
-    assert torch.equal(upscale(NearestModel(), images, **WAYS[how]), expected)
+    assert torch.equal(upscale(NearestModel(), images, device=device, **WAYS[how]), expected)
 
 
-def test_in_inference_mode_as_comfyui_runs_nodes(late: None) -> None:
+def test_in_inference_mode_as_comfyui_runs_nodes(late: None, device: str) -> None:
     with torch.inference_mode():
         images = clip()
-        assert torch.equal(upscale(NearestModel(), images, tile=30), enlarged(images, 2))
+        assert torch.equal(upscale(NearestModel(), images, tile=30, device=device), enlarged(images, 2))
 
 
 class Short(NearestModel):
@@ -96,9 +100,9 @@ class Short(NearestModel):
 
 
 @pytest.mark.parametrize("fails", [{1}, {2}, {2, 3}, {1, 5}])
-def test_through_a_shortage_of_memory(fails: set[int], late: None) -> None:
+def test_through_a_shortage_of_memory(fails: set[int], late: None, device: str) -> None:
     images = torch.rand(3, 210, 190, 3)
-    assert torch.equal(upscale(Short(fails), images), enlarged(images, 2))
+    assert torch.equal(upscale(Short(fails), images, device=device), enlarged(images, 2))
 
 
 def test_what_cannot_be_written_is_said(late: None, monkeypatch: pytest.MonkeyPatch) -> None:

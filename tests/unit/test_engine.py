@@ -23,66 +23,66 @@ BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 48), (101, 67)])
 @pytest.mark.parametrize("tile", [None, 40])
-def test_every_size_and_channel_count(channels: int, size: tuple[int, int], tile: int | None) -> None:
+def test_every_size_and_channel_count(device: str, channels: int, size: tuple[int, int], tile: int | None) -> None:
     images = torch.rand(2, *size, channels)
     if channels == 4:
         images[..., 3] = 0.25
-    result = upscale(NearestModel(), images, tile=tile)
+    result = upscale(NearestModel(), images, tile=tile, device=device)
     assert result.is_contiguous()
     assert torch.allclose(result, enlarged(images, 2), atol=1e-6)
 
 
-def test_the_tiles_are_those_of_the_plan() -> None:
+def test_the_tiles_are_those_of_the_plan(device: str) -> None:
     model = NearestModel()
-    upscale(model, torch.rand(1, 100, 120, 3), tile=50)
+    upscale(model, torch.rand(1, 100, 120, 3), tile=50, device=device)
     tiles = plan(100, 120, model.facts, tile=50)
     assert len(tiles) > 1
     assert model.model.calls == [torch.Size((1, 3, *tiles.tile))] * len(tiles)
 
 
-def test_no_frames() -> None:
-    assert upscale(NearestModel(), torch.rand(0, 10, 12, 3)).shape == (0, 20, 24, 3)
-    assert upscale(NearestModel(), torch.rand(0, 10, 12, 3), size=(15, 18)).shape == (0, 15, 18, 3)
-    assert upscale(NearestModel(), torch.rand(0, 0, 0, 3)).shape == (0, 0, 0, 3)
+def test_no_frames(device: str) -> None:
+    assert upscale(NearestModel(), torch.rand(0, 10, 12, 3), device=device).shape == (0, 20, 24, 3)
+    assert upscale(NearestModel(), torch.rand(0, 10, 12, 3), size=(15, 18), device=device).shape == (0, 15, 18, 3)
+    assert upscale(NearestModel(), torch.rand(0, 0, 0, 3), device=device).shape == (0, 0, 0, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_dtypes_and_strides(dtype: torch.dtype) -> None:
+def test_other_dtypes_and_strides(device: str, dtype: torch.dtype) -> None:
     images = torch.rand(2, 3, 20, 30).to(dtype).permute(0, 2, 3, 1)  # NCHW in memory, as core nodes leave it
     assert not images.is_contiguous()
-    assert torch.allclose(upscale(NearestModel(), images), enlarged(images, 2).float())
-    half = upscale(NearestModel(), images, output_dtype=torch.float16)
+    assert torch.allclose(upscale(NearestModel(), images, device=device), enlarged(images, 2).float())
+    half = upscale(NearestModel(), images, output_dtype=torch.float16, device=device)
     assert half.dtype == torch.float16
 
 
-def test_values_outside_the_range_are_clamped() -> None:
+def test_values_outside_the_range_are_clamped(device: str) -> None:
     images = torch.tensor([-1.0, 0.5, 7.0]).view(1, 1, 1, 3).expand(1, 4, 4, 3)
-    assert upscale(NearestModel(), images)[0, 0, 0].tolist() == [0, 0.5, 1]
+    assert upscale(NearestModel(), images, device=device)[0, 0, 0].tolist() == [0, 0.5, 1]
     alpha = torch.full((1, 4, 4, 4), 2.0)
-    assert upscale(NearestModel(), alpha).max() == 1
+    assert upscale(NearestModel(), alpha, device=device).max() == 1
 
 
-def test_a_grey_network_gets_each_colour() -> None:
+def test_a_grey_network_gets_each_colour(device: str) -> None:
     model = NearestModel(channels=1)
     images = torch.rand(1, 6, 8, 3)
-    assert torch.equal(upscale(model, images), enlarged(images, 2))
+    assert torch.equal(upscale(model, images, device=device), enlarged(images, 2))
     assert model.model.calls == [torch.Size((1, 1, 6, 8))] * 3, "in the memory of one"
 
 
-def test_alpha_is_resized_beside_the_colours() -> None:
+def test_alpha_is_resized_beside_the_colours(device: str) -> None:
     images = torch.rand(1, 16, 16, 4)
     images[:, :8, :, 3], images[:, 8:, :, 3] = 0, 1
-    result = upscale(NearestModel(), images)
+    result = upscale(NearestModel(), images, device=device)
     assert torch.equal(result[:, 16:, :, :3], enlarged(images, 2)[:, 16:, :, :3]), "what can be seen"
     assert result[0, :10, :, 3].max() < 0.05
     assert result[0, -10:, :, 3].min() > 0.95
     assert ((result >= 0) & (result <= 1)).all()
 
 
-def test_resizing_is_antialiased() -> None:
+def test_resizing_is_antialiased(device: str) -> None:
     checkers = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 1.0
     images = checkers.view(1, 64, 64, 1).expand(1, 64, 64, 3)
-    result = upscale(NearestModel(), images, size=(37, 29))
+    result = upscale(NearestModel(), images, size=(37, 29), device=device)
     assert result.shape == (1, 37, 29, 3)
     assert (result[0, 4:-4, 4:-4] - 0.5).abs().max() < 0.05, "a filter without antialiasing would leave a pattern"
 
@@ -164,22 +164,26 @@ def test_networks_with_other_channels() -> None:
         upscale(NearestModel(channels=4), torch.rand(1, 4, 4, 3))
 
 
-def test_held_frames_are_computed_once() -> None:
+def test_held_frames_are_computed_once(device: str) -> None:
     model = NearestModel()
     a, b = torch.rand(2, 6, 8, 3)
     c = b.clone()
     c[-1, -1, -1] += 1e-3  # the smallest change, in the last place
     images = torch.stack([a, a, b, b, b, c, a])
-    result = upscale(model, images)
+    result = upscale(model, images, device=device)
     assert torch.equal(result, enlarged(images, 2))
     assert len(model.model.calls) == 4
-    upscale(model, images, reuse_frames=False)
+    upscale(model, images, reuse_frames=False, device=device)
     assert len(model.model.calls) == 4 + 7
 
 
-def test_progress_rises_to_the_end() -> None:
+def test_progress_rises_to_the_end(device: str) -> None:
     seen: list[float] = []
-    upscale(NearestModel(), torch.rand(3, 60, 60, 3), tile=40, on_tile=lambda done, total: seen.append(done / total))
+
+    def progress(done: float, total: int) -> None:
+        seen.append(done / total)
+
+    upscale(NearestModel(), torch.rand(3, 60, 60, 3), tile=40, on_tile=progress, device=device)
     assert seen == sorted(seen)
     assert seen[0] == 0
     assert seen[-1] == 1
@@ -187,7 +191,7 @@ def test_progress_rises_to_the_end() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
-def test_cancelling(after: int) -> None:
+def test_cancelling(device: str, after: int) -> None:
     model = NearestModel()
     asked: list[int] = []
 
@@ -196,12 +200,12 @@ def test_cancelling(after: int) -> None:
         return len(asked) > after
 
     with pytest.raises(Cancelled):
-        upscale(model, torch.rand(3, 60, 60, 3), tile=40, is_cancelled=is_cancelled)
+        upscale(model, torch.rand(3, 60, 60, 3), tile=40, is_cancelled=is_cancelled, device=device)
     assert len(model.model.calls) <= after
     assert not model.model.identity._forward_hooks, "nothing is left on the network"
 
 
-def test_the_host_s_own_exception_passes_through() -> None:
+def test_the_host_s_own_exception_passes_through(device: str) -> None:
     class Interrupt(BaseException):
         pass
 
@@ -209,7 +213,7 @@ def test_the_host_s_own_exception_passes_through() -> None:
         raise Interrupt
 
     with pytest.raises(Interrupt):
-        upscale(NearestModel(), torch.rand(1, 8, 8, 3), is_cancelled=stop)
+        upscale(NearestModel(), torch.rand(1, 8, 8, 3), is_cancelled=stop, device=device)
 
 
 class Tight(NearestModel):
@@ -227,10 +231,10 @@ class Tight(NearestModel):
         return super().__call__(image)
 
 
-def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames(caplog: pytest.LogCaptureFixture) -> None:
+def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames(device: str, caplog: pytest.LogCaptureFixture) -> None:
     model = Tight(limit=100 * 100)
     images = torch.rand(3, 200, 220, 3)
-    assert torch.equal(upscale(model, images, budget=10**9), enlarged(images, 2))
+    assert torch.equal(upscale(model, images, budget=10**9, device=device), enlarged(images, 2))
     assert 1 <= model.failures <= 5, "later frames begin with the plan that fitted"
     assert "Out of memory with 220x200 pixels; going on with" in caplog.text
 
@@ -251,12 +255,12 @@ class RunsOut(NearestModel):
 
 
 @pytest.mark.parametrize("at", [1, 2, 6, 9])
-def test_finished_tiles_are_not_computed_again(at: int) -> None:
+def test_finished_tiles_are_not_computed_again(device: str, at: int) -> None:
     images = torch.rand(1, 200, 220, 3)
     calm, hit = NearestModel(), RunsOut(at)
-    expected = upscale(calm, images, tile=100)
+    expected = upscale(calm, images, tile=100, device=device)
     assert len(calm.model.calls) == 9
-    assert torch.equal(upscale(hit, images, tile=100), expected)
+    assert torch.equal(upscale(hit, images, tile=100, device=device), expected)
     full = calm.model.calls[0]
     assert hit.model.calls[: at - 1] == [full] * (at - 1), "those before it"
     assert full not in hit.model.calls[at - 1 :], "none of them again, and the rest in smaller ones"
@@ -318,11 +322,11 @@ def test_no_gradients_are_kept_of_a_stranger() -> None:
     assert not upscale(Trainable(), torch.rand(1, 8, 8, 3)).requires_grad
 
 
-def test_a_model_of_another_scale_than_it_says() -> None:
+def test_a_model_of_another_scale_than_it_says(device: str) -> None:
     model = NearestModel(scale=2)
     model.facts = Facts(4, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
     with pytest.raises(ValueError, match=r"made \(16, 16\) pixels .* expected \(32, 32\)"):
-        upscale(model, torch.rand(1, 8, 8, 3))
+        upscale(model, torch.rand(1, 8, 8, 3), device=device)
 
 
 def test_out_of_memory_for_good() -> None:
@@ -339,10 +343,10 @@ def test_other_errors_are_not_taken_for_it() -> None:
         upscale(Broken(), torch.rand(1, 200, 200, 3))
 
 
-def test_a_small_budget_means_tiles() -> None:
+def test_a_small_budget_means_tiles(device: str) -> None:
     model = NearestModel()
     model.facts = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
-    upscale(model, torch.rand(1, 300, 300, 3), budget=20_000 * 1000)
+    upscale(model, torch.rand(1, 300, 300, 3), budget=20_000 * 1000, device=device)
     assert max(shape[-1] * shape[-2] for shape in model.model.calls) <= 20_000
     assert len(model.model.calls) > 1
 
@@ -350,62 +354,63 @@ def test_a_small_budget_means_tiles() -> None:
 # Real networks: the picture does not depend on the tiling
 
 
-def _whole_and_tiled(model: UpscaleModel, picture: Tensor, tile: int) -> tuple[Tensor, Tensor]:
+def _whole_and_tiled(model: UpscaleModel, picture: Tensor, tile: int, device: str) -> tuple[Tensor, Tensor]:
     assert len(plan(*picture.shape[1:3], model.facts, tile=tile)) > 1
+    model.to(device)
     with torch.inference_mode():
-        whole = model(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    return whole, upscale(model, picture, tile=tile)
+        whole = model(picture.to(device).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return whole.cpu(), upscale(model, picture, tile=tile)
 
 
-def test_trained_compact_in_tiles_is_exact() -> None:
+def test_trained_compact_in_tiles_is_exact(device: str) -> None:
     picture = trained.art("demo.png")[:, 90:181, 150:255]
     for tile in (64, 80):
-        whole, tiled = _whole_and_tiled(load_model(BUNDLED), picture, tile)
+        whole, tiled = _whole_and_tiled(load_model(BUNDLED), picture, tile, device)
         assert (whole - tiled).abs().max() <= 1e-5, "the receptive field is within the halo"
 
 
 @pytest.mark.slow
-def test_trained_rrdb_in_tiles_is_within_half_a_step(tmp_path: Path) -> None:
+def test_trained_rrdb_in_tiles_is_within_half_a_step(device: str, tmp_path: Path) -> None:
     torch.save(trained.trained_state_dict("realesrgan-x4plus-anime"), tmp_path / "a.pth")
     picture = trained.art("demo.png")[:, 60:241, 100:290]
-    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=160)
+    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=160, device=device)
     assert (whole - tiled).abs().max() <= 0.5 / 255
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(120, 128), (117, 123)])
-def test_grl_in_tiles_is_within_half_a_step(size: tuple[int, int], tmp_path: Path) -> None:
+def test_grl_in_tiles_is_within_half_a_step(device: str, size: tuple[int, int], tmp_path: Path) -> None:
     """Random weights, scaled to use the whole range: no trained ones are to be had. Odd sizes pad as the whole does."""
     _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
     torch.save(weights, tmp_path / "a.pth")
     picture = trained.art("demo.png")[:, 80 : 80 + size[0], 120 : 120 + size[1]]
-    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=96)
+    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=96, device=device)
     assert whole.std() > 0.1
     assert (whole - tiled).abs().max() <= 0.5 / 255
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("widest", [False, True])
-def test_grl_that_looks_far_in_tiles_is_within_half_a_step(widest: bool) -> None:
+def test_grl_that_looks_far_in_tiles_is_within_half_a_step(device: str, widest: bool) -> None:
     """With a halo of 32 instead of 40, the one that looks farthest is off by more."""
     picture = trained.crop(trained.art("bg_uni.jpg"), 300, 400, 131, 117)
-    whole, tiled = _whole_and_tiled(load_weights(reference.far_seeing_grl(widest)), picture, tile=105)
+    whole, tiled = _whole_and_tiled(load_weights(reference.far_seeing_grl(widest)), picture, tile=105, device=device)
     assert whole.std() > 0.1
     assert (whole - tiled).abs().max() <= 0.25 / 255
 
 
 @pytest.mark.slow
-def test_rrdb_2x_in_tiles_is_within_half_a_step() -> None:
+def test_rrdb_2x_in_tiles_is_within_half_a_step(device: str) -> None:
     picture = trained.crop(trained.art("bg_uni.jpg"), 300, 400, 311, 97)
-    whole, tiled = _whole_and_tiled(load_weights(trained.rrdb_2x_state_dict()), picture, tile=281)
+    whole, tiled = _whole_and_tiled(load_weights(trained.rrdb_2x_state_dict()), picture, tile=281, device=device)
     assert (whole - tiled).abs().max() <= 0.5 / 255
 
 
-def test_exact_at_1x_where_the_blend_is_widest(tmp_path: Path) -> None:
+def test_exact_at_1x_where_the_blend_is_widest(device: str, tmp_path: Path) -> None:
     """16 output pixels of blend are 8 input pixels beyond the seam there."""
     _, weights = reference.with_weights(lambda: reference.compact(upscale=1, num_conv=22))
     torch.save(weights, tmp_path / "a.pth")
-    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), torch.rand(1, 150, 90, 3), tile=80)
+    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), torch.rand(1, 150, 90, 3), tile=80, device=device)
     assert whole.std() > 0.1
     assert (whole - tiled).abs().max() <= 1e-5
 

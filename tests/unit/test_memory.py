@@ -1,48 +1,18 @@
-"""What the first tile teaches about memory, what lacks beside the network, what holds while frames are reused."""
+"""What lacks beside the network, and what holds while frames are reused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, is_out_of_memory, load_model
-from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import memory, pixels, plan, runner, upscale
+from apisr_pack.apisr_archs import NotEnoughMemory, is_out_of_memory, load_model
+from apisr_pack.engine import pixels, runner, upscale
 from apisr_pack.tests import trained
 from apisr_pack.tests.nearest import NearestModel, enlarged
 from torch import Tensor
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
-
-
-def test_what_the_first_tile_took_does_not_split_the_next_ones(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The budget is just the plan's, as ComfyUI's manager was asked; the tile takes a little more."""
-    model = NearestModel()
-    model.facts = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
-    expected = plan(100, 100, model.facts).bytes
-
-    @contextmanager
-    def counted(_: torch.device) -> Iterator[memory.Peak]:
-        yield memory.Peak(round(1.1 * expected))
-
-    monkeypatch.setattr(memory, "measured", counted)
-    upscale(model, torch.rand(3, 100, 100, 3), budget=expected)
-    assert len(model.model.calls) == 3
-    assert "Out of memory" not in caplog.text
-    assert model.facts.bytes_per_pixel[torch.float32] == pytest.approx(1000 * 1.1 * memory.MARGIN, rel=0.01)
-
-
-@pytest.mark.parametrize(("peak", "pixels", "factor"), [(0.01, 300**2, 0.0108), (0.01, 70**2, 0.2), (90, 300**2, 5)])
-def test_how_far_one_tile_corrects_an_estimate(peak: float, pixels: int, factor: float) -> None:
-    unknown = Facts(4, 1, Halo(8, 8), 16, bytes_per_pixel(10_000))
-    facts = memory.learned(unknown, torch.float16, 10**9, round(peak * 10**9), pixels)
-    assert facts.bytes_per_pixel[torch.float16] == round(5000 * factor)
-    assert facts.bytes_per_pixel[torch.float32] == 10_000, "the other dtypes are not touched"
 
 
 def test_out_of_memory_beside_the_network_says_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,55 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from apisr_pack.apisr_archs import Facts, Halo, UpscaleModel, load_model
-from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.apisr_archs import UpscaleModel, load_model
 from apisr_pack.apisr_archs.registry import load_weights
 from apisr_pack.engine import passes, upscale
 from apisr_pack.tests import reference, trained
+from apisr_pack.tests.nearest import BlurModel, Counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 REPORT = re.compile(r"(\d+) of (\d+) frames copied(?:, (\d+) computed in part)?: (\d+)% of the work saved")
-REACH = 3
-"""How far `Blur` sees: nothing more is right, nothing less is enough."""
-
-
-class Blur(nn.Module):
-    """Enlarges the mean of all pixels within reach: each is off if one of them is not as it should be."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        blurred = F.avg_pool2d(x, 2 * REACH + 1, stride=1, padding=REACH)
-        return F.interpolate(blurred, scale_factor=2)
-
-
-class BlurModel:
-    scale = 2
-    facts = Facts(2, 4, Halo(REACH, REACH), 4, bytes_per_pixel(100))
-
-    def __init__(self) -> None:
-        self.model = Blur()
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return self.model(image)
-
-
-class Counted:
-    """Any model, and how many pixels it was given."""
-
-    def __init__(self, model: Any) -> None:
-        self.inner, self.pixels, self.shapes, self.rows = model, 0, [], []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def __call__(self, image: Tensor, **how: Any) -> Tensor:
-        self.shapes.append(tuple(image.shape[-2:]))
-        self.rows.append(how.get("rows"))
-        self.pixels += image.shape[-2] * image.shape[-1]
-        return self.inner(image, **how)
 
 
 def with_and_without(model: Any, frames: Tensor, **how: Any) -> tuple[Tensor, Tensor, Counted, str]:
@@ -199,17 +161,6 @@ def test_one_pixel_at_every_border_and_corner(place: tuple[int, int], channels: 
 
 
 # Values, channels and sizes
-
-
-def test_nan_is_no_change_that_lasts() -> None:
-    """It differs from itself: such a frame is computed anew, but no other is harmed by it."""
-    frames = torch.rand(1, 160, 160, 3).repeat(4, 1, 1, 1)
-    frames[1:3, 40, 50, 1] = float("nan")
-    got, expected, counted, _ = with_and_without(BlurModel(), frames)
-    assert torch.allclose(got, expected, atol=1e-6, equal_nan=True)
-    assert got[[0, 3]].isfinite().all()
-    assert got[1:3].isnan().any(dim=-1).sum() == 2 * (2 * (2 * REACH + 1)) ** 2, "as far as it shows"
-    assert len(counted.shapes) == 4
 
 
 def test_frames_with_alpha_are_copied_or_computed_as_a_whole() -> None:

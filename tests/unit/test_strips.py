@@ -11,9 +11,8 @@ from apisr_pack.apisr_archs import UpscaleModel
 from apisr_pack.apisr_archs.registry import load_weights
 from apisr_pack.engine import bytes_for, plan
 from apisr_pack.engine.memory import least_strip
-from apisr_pack.tests import reference
+from apisr_pack.tests import peaks, reference
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 Make = Callable[[], tuple[nn.Module, dict[str, Tensor]]]
 MIB = 2**20
@@ -134,14 +133,8 @@ def check_half(name: str, dtype: torch.dtype, size: tuple[int, int], tolerance: 
 
 def peak_bytes(network: nn.Module, image: Tensor, **how: Any) -> int:
     """The most that was allocated at once during one forward pass, weights and input not counted."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded, torch.inference_mode():
-        network(image, **how)
-    held = peak = 0
-    events = (event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]")
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
+    with torch.inference_mode():
+        return peaks.peak_bytes(lambda: network(image, **how))
 
 
 MEASURED: dict[str, tuple[Make, tuple[int, int]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import bytes_for, memory, pixels, upscale
+from apisr_pack.engine import bytes_for, memory, pixels, plan, upscale
 from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
 from apisr_pack.engine.pulse import Pulse
@@ -67,6 +68,15 @@ def test_the_cpu_goes_on_where_the_device_has_no_memory(facts: Facts) -> None:
     result = upscale(Nowhere(facts), images, tile=150, device="meta", budget=10**9, cpu_fallback=True, tell=told.append)
     assert torch.equal(result, enlarged(images, 2))
     assert sum("Out of memory on meta: going on with the CPU" in line for line in told) == 1
+
+
+def test_the_cpu_begins_with_the_tiles_that_were_asked_for() -> None:
+    """Not with the smallest, which are all that did not fit on the device, and slow."""
+    model, images = Nowhere(), torch.rand(2, 200, 180, 3)
+    upscale(model, images, tile=150, device="meta", budget=10**9, cpu_fallback=True, reuse_frames=False)
+    tiles = plan(200, 180, FACTS, tile=150)
+    assert len(tiles) == 4
+    assert [tuple(shape[-2:]) for shape in model.model.calls[-4:]] == [tiles.tile] * 4, "the second picture"
 
 
 @pytest.mark.parametrize("facts", [FACTS, SEEING_ALL])
@@ -132,7 +142,7 @@ def test_a_whole_picture_goes_on_in_its_own_result(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("step", ["to_network", "from_network"])
 @pytest.mark.parametrize("fails", [{0}, {1}, {0, 2}])
 def test_out_of_memory_on_the_way_to_and_from_the_network(
-    step: str, fails: set[int], monkeypatch: pytest.MonkeyPatch
+    step: str, fails: set[int], device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, original = [], getattr(pixels, step)
 
@@ -144,7 +154,7 @@ def test_out_of_memory_on_the_way_to_and_from_the_network(
 
     monkeypatch.setattr(pixels, step, scarce)
     images = torch.rand(2, 200, 180, 3)
-    assert torch.equal(upscale(Model(), images, tile=150), enlarged(images, 2))
+    assert torch.equal(upscale(Model(), images, tile=150, device=device), enlarged(images, 2))
     assert len(calls) > max(fails)
 
 
@@ -153,7 +163,7 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     images, told = torch.rand(2, 40, 30, 3), []
     now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
     output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
-    absent = torch.device("cuda" if not torch.cuda.is_available() else "xpu")
+    absent = torch.device("xpu" if torch.cuda.is_available() else "cuda")
     tiler = Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce())
     frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
     for picture, result in zip(images, output, strict=True):
@@ -165,18 +175,6 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
 # Estimates
 
 any_strips = row_strips([1, 2, 16, 32], 8, st.floats(0.01, 1))
-
-
-def test_the_peak_of_a_device_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it held before is not counted."""
-    counters = {"memory_allocated": 700, "max_memory_allocated": 1900}
-    for name, value in counters.items():
-        monkeypatch.setattr(torch.xpu, name, lambda _, value=value: value)
-    monkeypatch.setattr(torch.xpu, "reset_peak_memory_stats", lambda _: None)
-    with memory.measured(torch.device("xpu")) as peak:
-        pass
-    assert peak is not None
-    assert peak.bytes == 1200
 
 
 def test_estimates_are_for_the_picture_as_the_network_pads_it() -> None:
@@ -199,26 +197,24 @@ def test_which_devices_share_their_memory(one: str, other: str, shared: bool) ->
 )
 @settings(deadline=None)
 def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
-    """As few as a piece allows, of about one height, and only for what is much more than a piece."""
+    """As few as there can be within a piece each, of about one height, and only for what is much more than a piece."""
     facts, piece = replace(FACTS, strips=strips), 10_000_000
     rows, step = memory.swift_strip(piece, height, width, facts, torch.float32), memory.least_strip(strips)
-    row = width * 1000 * max(strips.strip, strips.trunk_strip)
-    most = max(step, int(piece / row) - 2 * strips.halo)
+
+    def bytes_of_strip(rows: int) -> float:
+        return (rows + 2 * strips.halo) * width * 1000 * max(strips.strip, strips.trunk_strip)
+
     if rows is None:
-        assert height * width * 1000 <= 3 * piece or height <= most
+        one_is_enough = bytes_of_strip(height - 1) <= piece or height <= 2 * step
+        assert bytes_for(height, width, facts, torch.float32) <= 3 * piece or one_is_enough
         return
+    assert bytes_for(height, width, facts, torch.float32) > 3 * piece
     assert 0 < rows < height
     assert rows % step == 0
-    assert rows < most + step
-    assert -(-height // rows) <= -(-height // most)
-
-
-def test_the_cpu_does_not_count() -> None:
-    with memory.measured(torch.device("cpu")) as peak:
-        assert peak is None
-    model = Model()
-    upscale(model, torch.rand(1, 100, 100, 3))
-    assert model.facts is FACTS, "nothing was learned"
+    assert rows == step or bytes_of_strip(rows - step) < piece, "within a piece, but for rounding"
+    count = ceil(height / rows)
+    assert (rows - step) * count < height, "lower ones of the same number would not reach the end"
+    assert count == 2 or bytes_of_strip(ceil(height / (count - 1))) > piece, "fewer ones would be larger"
 
 
 @given(
@@ -260,3 +256,18 @@ def test_one_number_that_is_not_finite_is_seen(dtype: torch.dtype, bad: float) -
     assert is_finite(result)
     result[0, 1, 7, 9] = bad
     assert not is_finite(result)
+
+
+def test_a_cpu_computes_in_strips_for_speed() -> None:
+    """Also where memory is plentiful; other devices do not gain by it."""
+    rows: list[int | None] = []
+
+    class Strided(Model):
+        def __call__(self, image: Tensor, rows_: list[int | None] = rows, **how: Any) -> Tensor:
+            rows_.append(how.get("rows"))
+            return super().__call__(image)
+
+    facts = replace(FACTS, bytes_per_pixel=bytes_per_pixel(100_000), strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9))
+    upscale(Strided(facts), torch.rand(1, 90, 40, 3), budget=10**12)
+    assert rows == [memory.swift_strip(memory.CPU_PIECE, 90, 40, facts, torch.float32)] != [None]
+    assert memory.piece_for(torch.device("cuda")) is None
