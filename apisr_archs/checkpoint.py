@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import pickletools
+import re
 import warnings
 import zipfile
 from collections import deque
@@ -19,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .errors import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWeights
+from .errors import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWeights, is_out_of_memory
 from .formats import HEAD, download_again, refuse_other_formats
 from .inert import harmless_globals
 from .names import StateDict, strip_prefixes, unwrap
@@ -184,7 +185,15 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
     except OSError as error:
         raise CorruptWeights(f"{path} could not be read: {error}.") from error
     except Exception as error:  # torch.load throws nearly anything at bytes that are no whole checkpoint
+        if is_out_of_memory(error) and _bytes_asked_for(error) <= path.stat().st_size:
+            raise
         raise CorruptWeights(f"{path} is damaged, cut short or no model file. {download_again(path)}") from error
+
+
+def _bytes_asked_for(error: Exception) -> int:
+    """How much memory there was not, by the text of torch's allocator; damaged files ask for more than they hold."""
+    match = re.search(r"allocate (\d+) bytes", str(error))
+    return int(match[1]) if match else 0
 
 
 def _load(path: Path, mapped: bool) -> Any:

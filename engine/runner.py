@@ -150,8 +150,12 @@ def _what_is_planned(
 ) -> str:
     count, height, width, _ = images.shape
     twice = " in two passes" if len(steps) == 2 else ""
-    plans = ", then ".join(str(now.plan(*size)) for size in inputs)
-    return f"{count} x {width}x{height} to {steps[-1][1]}x{steps[-1][0]}{twice}: {plans}"
+    plans = [now.plan(*size) for size in inputs]
+    planned = f"{count} x {width}x{height} to {steps[-1][1]}x{steps[-1][0]}{twice}: {', then '.join(map(str, plans))}"
+    gathers_means = now.facts.strips is not None
+    if now.facts.global_statistics and not gathers_means and any(len(plan) > 1 for plan in plans):
+        planned += ". This model may look at the whole picture at once: its tiles can differ a little from each other"
+    return planned
 
 
 def _check(

@@ -203,3 +203,13 @@ def test_channels_that_are_neither_grey_nor_rgb_are_refused(into: int, out: int,
 def test_a_precision_that_does_not_work_is_answered_with_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedWeights, match=r"RCAN cannot run in fp16\. Use fp32 or bf16\."):
         adopted("RCAN", tmp_path, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("name", "tile", "is_said"),
+    [("SPAN", 200, True), ("SPAN", None, False), ("ESRGAN+ behind a pixel-unshuffle", 250, False)],
+)
+def test_tiles_of_what_may_see_the_whole_picture_are_said_to_be_so(name: str, tile: int | None, is_said: bool) -> None:
+    told: list[str] = []
+    upscale(foreign.descriptor(name), torch.rand(1, 300, 20, 3), tile=tile, tell=told.append)
+    assert any("may look at the whole picture" in line for line in told) == is_said
