@@ -10,7 +10,7 @@ In the order of the data:
     grl, rrdb, dat (with dat_attention), compact   the networks
     layers, layout, padding, windows, strips, tail, statistics   what they share
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
-    model       UPSCALE_MODEL; compiled, finite: how it runs
+    model       UPSCALE_MODEL; finite: overflow, seen at little cost
     load        all of it: path -> UPSCALE_MODEL
 """
 
@@ -28,7 +28,7 @@ from .facts import Facts, Halo, Strips
 from .finite import is_finite
 from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
-from .model import UpscaleModel, copy_network, uncompiled, with_network
+from .model import UpscaleModel, copy_network, with_network
 from .padding import pad
 from .statistics import Statistics
 
@@ -53,6 +53,5 @@ __all__ = [
     "load_model",
     "pad",
     "set_precision",
-    "uncompiled",
     "with_network",
 ]

@@ -77,8 +77,6 @@ def facts(config: CompactConfig) -> Facts:
 class Compact(FilledNetwork):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped."""
 
-    any_size = True
-
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         self.scale = config.scale

@@ -243,8 +243,6 @@ def _upsampler(config: DATConfig) -> nn.Sequential:
 class DAT(FilledNetwork):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped. Any H and W from 1."""
 
-    region = Block
-
     mean: Tensor
 
     def __init__(self, config: DATConfig) -> None:

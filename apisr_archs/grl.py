@@ -246,8 +246,6 @@ class Stage(nn.Module):
 class GRL(FilledNetwork):
     """(B, 3, H, W) in [0, 1] -> (B, 3, H * 4, W * 4), not clamped. Any H and W from 1."""
 
-    region = Block
-
     mean: Tensor
 
     def __init__(self, config: GRLConfig) -> None:

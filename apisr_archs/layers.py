@@ -4,7 +4,7 @@ Building DAT's 900 modules with torch's own layers takes four times as long; the
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 from typing_extensions import override
@@ -35,11 +35,6 @@ class BatchNorm2d(_Unfilled, nn.BatchNorm2d):
 
 class FilledNetwork(nn.Module):
     """A whole network. Built on the device "meta" it has no storage, and takes over that of the weights it loads."""
-
-    region: ClassVar[type[nn.Module] | None] = None
-    """The block that makes up most of it, for who compiles it: once for all blocks. None: the network itself."""
-    any_size: ClassVar[bool] = False
-    """Whether that can be compiled once for all sizes. (What counts windows cannot, or not in reasonable time.)"""
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

@@ -8,7 +8,6 @@ from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelDescriptor, Unsup
 from torch import nn
 
 from .checkpoint import StateDict, read_state_dict
-from .compiled import Compiled
 from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
 from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
@@ -28,17 +27,13 @@ LOOKALIKES = (
 
 
 @printable_errors
-def load_model(
-    path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu", *, compiled: bool = False
-) -> UpscaleModel:
+def load_model(path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu") -> UpscaleModel:
     """Load any image-to-image network that we or spandrel know.
 
     Args:
         path: a .pth, .pt, .ckpt or .safetensors file.
         precision: "fp32", "fp16" or "bf16", of the weights and the arithmetic; images are cast on the way in and out.
         device: where the model is put.
-        compiled: run the network through torch.compile, which takes a minute or more at the second picture of a size;
-            if that does not work, the network runs as it is.
 
     Raises:
         MissingWeights, CorruptWeights, UnsafeWeights: see `read_state_dict`.
@@ -57,7 +52,6 @@ def load_model(
             _refuse_precision(path, model, precision)
             if model.dtype != DTYPES[precision]:
                 set_precision(model, precision)
-        model.compiled = Compiled() if compiled else None
         device = torch.device(device)
         return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
     except Exception as error:

@@ -2,8 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -11,7 +10,6 @@ from spandrel import ImageModelDescriptor
 from torch import Tensor, nn
 from typing_extensions import override
 
-from .compiled import Compiled
 from .errors import UnsupportedWeights
 from .facts import Facts
 from .finite import is_finite
@@ -33,8 +31,6 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     """
 
     facts: Facts
-    compiled: Compiled | None = None
-    """Runs the network through torch.compile, if that was asked for; not in strips."""
     needs_autocast = False
     """Whether the network was seen to mix its half precision with tensors that it makes in fp32."""
 
@@ -62,10 +58,7 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
 
     def _finite(self, image: Tensor, tell: Callable[[str], None], **how: Any) -> Tensor:
         """The network's output; if that has NaN or infinity, once more in fp32. (Clamping would hide infinity.)"""
-        if self.compiled and not how:
-            output = self.compiled(self._run, self.model, image, tell)
-        else:
-            output = self._run(self.model, image, **how)
+        output = self._run(self.model, image, **how)
         if is_finite(output):
             return output
         name = type(self.model).__name__
@@ -94,20 +87,6 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
             output = self._call_fn(network, image.clone()).to(image.dtype)
         self.needs_autocast = True
         return output
-
-
-@contextmanager
-def uncompiled(model: Any) -> Iterator[None]:
-    """As long as this lasts, any UPSCALE_MODEL runs without torch.compile."""
-    compiled = getattr(model, "compiled", None)
-    if compiled is None:
-        yield
-        return
-    model.compiled = None
-    try:
-        yield
-    finally:
-        model.compiled = compiled
 
 
 def copy_network(network: nn.Module, dtype: torch.dtype, device: torch.device | None = None) -> nn.Module:

@@ -189,9 +189,6 @@ class ResidualDenseBlocks(nn.Module):
 class RRDBNet(FilledNetwork):
     """(B, C, H, W) in [0, 1] -> (B, C, H * scale, W * scale), not clamped. Any H and W from 1."""
 
-    region = ResidualDenseBlocks
-    any_size = True
-
     def __init__(self, config: RRDBConfig) -> None:
         super().__init__()
         features = config.features

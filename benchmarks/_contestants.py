@@ -144,10 +144,7 @@ def comfyui_version() -> str | None:
 
 
 def versions(comfyui: str | None) -> dict[str, str | None]:
-    found = {"spandrel": metadata.version("spandrel"), "comfyui": comfyui, "cuda": torch.version.cuda}
-    if find_spec("triton"):
-        found["triton"] = metadata.version("triton")
-    return found
+    return {"spandrel": metadata.version("spandrel"), "comfyui": comfyui, "cuda": torch.version.cuda}
 
 
 def contestants(entry: Entry, comfyui: bool, only: Sequence[str]) -> list[Contestant]:
@@ -155,7 +152,6 @@ def contestants(entry: Entry, comfyui: bool, only: Sequence[str]) -> list[Contes
     makers: dict[str, Callable[[], Contestant]] = {
         "reference": lambda: _tiled_reference(entry, comfyui),
         "ours": lambda: ours(entry),
-        "compiled": lambda: _compiled(entry),
     }
     if comfyui:
         makers = {"core": lambda: core_node(entry), **makers}
@@ -182,20 +178,6 @@ def core_node(entry: Entry) -> Contestant:
 def ours(entry: Entry, name: str = "ours", **options: Any) -> Contestant:
     model = load_model(entry.path, PRECISION, DEVICE)
     return Contestant(name, PRECISION, lambda image: engine.upscale(model, image, **options))
-
-
-def _compiled(entry: Entry) -> Contestant:
-    model = load_model(entry.path, PRECISION, DEVICE, compiled=True)
-    ready: set[torch.Size] = set()
-
-    def run(image: Tensor) -> Tensor:
-        if image.shape not in ready:
-            ready.add(image.shape)
-            for _ in range(2):  # the first of a size runs as it is, the second compiles and compares
-                engine.upscale(model, image)
-        return engine.upscale(model, image)
-
-    return Contestant("ours, compiled", PRECISION, run)
 
 
 def _tiled_reference(entry: Entry, comfyui: bool) -> Contestant:

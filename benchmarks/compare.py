@@ -13,7 +13,6 @@ taking turns; the figures are medians. A picture begins and ends in the computer
     reference   the reference network in core's tiling: core without its memory manager, with the right GRL
     autocast    the reference network on the full frame under fp16 autocast, as an older APISR pack runs it; GPU only
     ours        this pack's engine: fp16 on a GPU, fp32 on a CPU
-    compiled    the same through torch.compile; only if --contestants names it
 
 Columns: "x core" is core's time by this one's (without core, that of the first), "x CPU s" the same of CPU time, which
 with --threads 1 is the steadier one on a busy machine. "peak" is GPU memory with weights and caches; on a CPU it is
@@ -70,7 +69,6 @@ from _measure import Contestant, Result, Roof, exact_fp32, held_by, race, roof
 Row = dict[str, Any]
 
 WHO = ("core", "reference", "autocast", "ours")
-ON_REQUEST = ("compiled",)
 SIZES = {
     "speed": ["512x512", "832x1216", "1280x720", "1920x1080"] if GPU else ["128x128", "256x256"],
     "network": ["512x512"] if GPU else ["128x128"],
@@ -99,8 +97,7 @@ def parse() -> argparse.Namespace:
     modes.add_argument("--load", dest="mode", action="store_const", const="load")
     modes.add_argument("--import", dest="mode", action="store_const", const="import")
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME", help=", ".join(MODELS))
-    who = (*WHO, *ON_REQUEST)
-    parser.add_argument("--contestants", nargs="+", choices=who, default=WHO, metavar="WHO", help=", ".join(who))
+    parser.add_argument("--contestants", nargs="+", choices=WHO, default=WHO, metavar="WHO", help=", ".join(WHO))
     parser.add_argument("--sizes", nargs="+", type=size_of, metavar="WxH", help="of the pictures")
     parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
     parser.add_argument("--patience", type=float, default=20, help="who is slower, in seconds, runs in one round only")

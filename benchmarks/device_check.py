@@ -3,14 +3,13 @@
     python dev.py bench device_check [--models "RRDB 4x"] [--size 512x512] [--precisions fp32 fp16 bf16] [--profile]
 
 Each picture is compared with the reference network's on the whole picture in true fp32: the largest difference, in
-steps of 255. It ends with 1 where that is more than 1 (8 in bf16), where the peak of memory is more than 1.25 times
-what was planned, or where compiling did not work.
+steps of 255. It ends with 1 where that is more than 1 (8 in bf16), or where the peak of memory is more than 1.25 times
+what was planned.
 
     whole      the picture at once, where it fits
     tiles      four tiles, which share what the network needs
     strips     in row strips, for networks that can
     clip       eight pictures, the last of which is compared: from a GPU they are written by a thread of their own
-    compiled   the model by itself, through torch.compile: its third picture, the first two being plain and compared
 
 Seconds are those of the last call alone, not raced against anything: `compare` does that. "peak" is what was allocated
 on a GPU beyond weights. --profile prints the kernels that take longest, and how busy the device is.
@@ -44,7 +43,6 @@ from _contestants import (
     whole,
 )
 from _measure import first_line, release, sample
-from apisr_pack.apisr_archs.compiled import Compiled
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -93,21 +91,11 @@ def clip(model: Any, image: Tensor) -> tuple[Tensor, Row]:
     return output[-1:], {**row, "seconds": row["seconds"] / FRAMES}
 
 
-def compiled(model: Any, image: Tensor) -> tuple[Tensor, Row]:
-    batch = image.movedim(-1, 1).to(DEVICE)
-    model.compiled = Compiled()
-    (_, first), (_, second) = (_measured(lambda: model(batch)) for _ in range(2))
-    output, row = _measured(lambda: model(batch).movedim(1, -1).cpu())
-    row |= {"compiling_seconds": first["seconds"] + second["seconds"]}
-    return output, {**row, "problem": "not compiled"} if model.compiled.is_given_up else row
-
-
 WAYS: dict[str, Callable[[Any, Tensor], tuple[Tensor, Row]]] = {
     "whole": at_once,
     "tiles": in_tiles,
     "strips": in_strips,
     "clip": clip,
-    "compiled": compiled,
 }
 
 

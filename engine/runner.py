@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import apisr_archs
-from ..apisr_archs import NotEnoughMemory, facts_of, uncompiled
+from ..apisr_archs import NotEnoughMemory, facts_of
 from ..apisr_archs.text import get_logger
 from . import alpha, arguments, deliver, memory, pixels
 from .frames import CANVAS_SHARE, Frames, canvas_bytes
@@ -109,7 +109,7 @@ def upscale(
 def _upscale_all(
     images: Tensor, output: Tensor, frames: Frames, reuse_frames: bool, tell: Callable[[str], None]
 ) -> None:
-    with _felt_or_compiled(frames, images.shape):
+    with frames.pulse.inside(getattr(frames.tiler.model, "model", None)):
         before: tuple[Tensor, Tensor] | None = None
         for index, picture in enumerate(_without_nan(images, tell)):
             frames.upscale(picture, output[index], before)
@@ -126,23 +126,6 @@ def _without_nan(images: Tensor, tell: Callable[[str], None]) -> Iterator[Tensor
             tell(f"Picture {number} of {len(images)} has pixels that are not numbers (NaN). They count as black.")
             is_told = True
         yield picture
-
-
-@contextmanager
-def _felt_or_compiled(frames: Frames, shape: tuple[int, ...]) -> Iterator[None]:
-    """Progress and cancellation at each layer; or, where pictures run compiled, at each tile.
-
-    Not both: what looks at the layers would be compiled with them.
-    """
-    tiler = frames.tiler
-    plan = tiler.now.plan(shape[1], shape[2])
-    needs_arguments = plan.strip is not None or (len(plan) > 1 and tiler.now.facts.global_statistics)
-    compiled = getattr(tiler.model, "compiled", None)
-    if compiled and not compiled.is_given_up and not needs_arguments:
-        yield
-    else:
-        with uncompiled(tiler.model), frames.pulse.inside(getattr(tiler.model, "model", None)):
-            yield
 
 
 def _what_is_planned(

@@ -189,8 +189,6 @@ class Tiler:
         cpu = torch.device("cpu")
         self.tell(f"Out of memory on {self.now.device}: going on with the CPU, which is slow.")
         self.model = with_network(self.model, copy_network(network, torch.float32, cpu))
-        if getattr(self.model, "compiled", None):
-            self.model.compiled = None  # in an emergency nobody waits for a compiler
         # half: the output's memory counts as free until it is written
         budget = memory.usable_bytes(cpu) // 2
         self.now = replace(self.now, device=cpu, dtype=torch.float32, budget=budget, tile=self.wanted_tile)

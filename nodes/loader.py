@@ -56,14 +56,6 @@ class APISRModelLoader(io.ComfyNode):
                     advanced=True,
                     tooltip="Where the model runs. default: the device that ComfyUI uses.",
                 ),
-                io.Boolean.Input(
-                    "compile",
-                    optional=True,
-                    default=False,
-                    advanced=True,
-                    tooltip="Run the model through torch.compile. The second picture of a size takes a minute or more "
-                    "longer; worthwhile for long videos. Checked against the plain model, which goes on if it fails.",
-                ),
             ],
             outputs=[
                 io.UpscaleModel.Output(
@@ -96,14 +88,13 @@ class APISRModelLoader(io.ComfyNode):
         precision: str = "auto",
         download: bool = True,
         device: str = "default",
-        compile: bool = False,  # noqa: A002 - the name of the input
     ) -> io.NodeOutput:
         arguments.one_of(precision, "precision", PRECISIONS)  # another node may hand over anything
         found = catalogue.locate(model_name, download)
         path = found if isinstance(found, Path) else _download(found)
         where = host.pick_device(device)
         # the dtype is settled before the memory manager takes over: it keeps the size and copies of the weights
-        model = load_model(path, "fp32" if precision == "auto" else precision, compiled=compile)
+        model = load_model(path, "fp32" if precision == "auto" else precision)
         if precision == "auto" and model.supports_half and host.is_good_at_fp16(where):
             set_precision(model, "fp16")
         host.hand_over(model, where)

@@ -42,17 +42,6 @@ def test_progress_grows_to_the_end(comfy: ComfyServer, slow_model: str) -> None:
     assert seen == sorted(seen)
 
 
-def test_a_compiled_model_gives_the_same_picture(comfy: ComfyServer) -> None:
-    """With the machine's compiler, or without one; the second picture of a size is the first that is compiled."""
-    names = [wf.send(comfy, wf.crop(40, 48, left=left), f"compiled {left}.png") for left in (10, 60, 110)]
-    compiled, plain = (
-        [wf.run(comfy, wf.ours(wf.BUNDLED, name, loader=wf.our_loader(wf.BUNDLED, compile=choice))) for name in names]
-        for choice in (True, False)
-    )
-    assert max(map(wf.steps_apart, compiled, plain)) <= 1
-    assert "The model is being compiled" in comfy.log_text
-
-
 def test_interrupt_ends_the_run_which_can_run_again(comfy: ComfyServer, slow_model: str) -> None:
     """One tile of a hundred frames: on a CPU this would take hours, on any GPU longer than the request."""
     prompt = wf.ours(slow_model, wf.send(comfy, wf.crop(256, 256, top=0, left=0), "long.png"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,22 +83,6 @@ def test_an_error_with_numbers_where_the_cpu_is_not_wanted(facts: Facts) -> None
     says = r"on meta: a tile of \d+x\d+ pixels .* \d+ MB\. .*cpu_fallback"
     with pytest.raises(NotEnoughMemory, match=says):
         upscale(Nowhere(facts), torch.rand(1, 300, 300, 3), tile=250, device="meta", budget=10**9)
-
-
-def test_when_the_cpu_goes_on_nobody_waits_for_a_compiler() -> None:
-    seen: list[Any] = []
-
-    class Compiled(Nowhere):
-        compiled: Any = SimpleNamespace(is_given_up=False)
-
-        def __call__(self, image: Tensor, **how: Any) -> Tensor:
-            seen.append(self.compiled)
-            return super().__call__(image, **how)
-
-    model = Compiled()
-    upscale(model, torch.rand(1, 200, 180, 3), device="meta", budget=10**9, cpu_fallback=True)
-    assert seen[0] is seen[1] is model.compiled is Compiled.compiled
-    assert seen[-1] is None
 
 
 def test_the_cpu_itself_has_no_fallback() -> None:
