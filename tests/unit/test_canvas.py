@@ -9,7 +9,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import canvas_bytes, memory, pixels, system_memory, upscale
+from apisr_pack.engine import canvas_bytes, memory, pixels, plan, system_memory, upscale
 from apisr_pack.tests.nearest import BlurModel, NearestModel
 from apisr_pack.tests.peaks import peak_bytes
 from torch import Tensor
@@ -50,12 +50,29 @@ def test_all_pictures_use_the_same_canvas(
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("alpha_by", ["filter", "model"])
-def test_nothing_of_one_picture_is_seen_in_the_next(channels: int, alpha_by: str) -> None:
+@pytest.mark.parametrize("how", [{}, {"alpha_by": "model"}, {"output_dtype": torch.float16}], ids=str)
+def test_nothing_of_one_picture_is_seen_in_the_next(channels: int, how: dict[str, Any]) -> None:
     images = torch.rand(3, 36, 30, channels)
     for size in ((50, 40), (153, 121)):
-        alone = [upscale(BlurModel(), image[None], size=size, alpha_by=alpha_by) for image in images]
-        assert torch.equal(upscale(BlurModel(), images, size=size, alpha_by=alpha_by), torch.cat(alone))
+        alone = [upscale(BlurModel(), image[None], size=size, **how) for image in images]
+        assert torch.equal(upscale(BlurModel(), images, size=size, **how), torch.cat(alone))
+
+
+def test_between_two_passes_nothing_is_rounded() -> None:
+    images = torch.rand(1, 36, 30, 3).half()
+    assert torch.equal(
+        upscale(BlurModel(), images, size=(144, 120)), upscale(BlurModel(), images.float(), size=(144, 120))
+    )
+
+
+def test_what_is_planned_is_told_of_each_pass() -> None:
+    """The second has a larger picture, which has no room in one tile."""
+    model, told = NearestModel(), []
+    upscale(model, torch.rand(1, 60, 50, 3), size=(240, 200), tile=72, tell=told.append)
+    second = plan(120, 100, model.facts, tile=72)
+    assert len(second) > 1
+    assert told[0].endswith(f"1 x 50x60 to 200x240 in two passes: whole image, then {second}")
+    assert len(model.model.calls) == 1 + len(second)
 
 
 # Bytes that are not for the network

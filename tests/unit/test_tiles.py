@@ -69,6 +69,22 @@ def test_the_cpu_goes_on_where_the_device_has_no_memory(facts: Facts) -> None:
     assert sum("Out of memory on meta: going on with the CPU" in line for line in told) == 1
 
 
+def test_the_cpu_computes_in_fp32() -> None:
+    """In which CPUs are at home; the device was to use half precision."""
+    seen: set[torch.dtype] = set()
+
+    class Half(Nowhere):
+        dtype = torch.float16
+
+        def __call__(self, image: Tensor, **how: Any) -> Tensor:
+            result = super().__call__(image, **how)  # raises on the device
+            seen.add(image.dtype)
+            return result
+
+    upscale(Half(), torch.rand(1, 60, 50, 3), device="meta", budget=10**9, cpu_fallback=True)
+    assert seen == {torch.float32}
+
+
 def test_the_cpu_begins_with_the_tiles_that_were_asked_for() -> None:
     """Not with the smallest, which are all that did not fit on the device, and slow."""
     model, images = Nowhere(), torch.rand(2, 200, 180, 3)
