@@ -1,17 +1,12 @@
 """The networks of APISR and how a file becomes one. Knows nothing of ComfyUI.
 
 In the order of the data:
-    text, errors   what is said, so that every log can take it
-    zoo         the known weight files, as data
-    download    a known file, verified, onto the disk
-    checkpoint  file -> clean state dict, never running code from it; formats (what is refused by name), inert (what a
-                pickle may hold beside weights) and names (wrappers and prefixes) are its parts
-    registry    state dict -> network, by keys and shapes
-    grl, rrdb, dat (with dat_attention), compact   the networks
-    layers, layout, padding, windows, strips, tail, statistics   what they share
+    files       a weight file -> a clean state dict: known files, downloads, safe reading
+    networks    a state dict -> a network, by keys and shapes
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
-    model       UPSCALE_MODEL; finite: overflow, seen at little cost
+    model       UPSCALE_MODEL: how a network is run
     load        all of it: path -> UPSCALE_MODEL
+    errors, text    what goes wrong, in words that every output of the process can write
 """
 
 from .errors import (
@@ -25,12 +20,12 @@ from .errors import (
     is_out_of_memory,
 )
 from .facts import Facts, Halo, Strips
-from .finite import is_finite
 from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
 from .model import UpscaleModel, copy_network, with_network
-from .padding import pad
-from .statistics import Statistics
+from .networks.parts.finite import is_finite
+from .networks.parts.means import Statistics
+from .networks.parts.padding import pad
 
 __all__ = [
     "ApisrError",

@@ -8,8 +8,8 @@ from typing import Any
 from spandrel import ImageModelDescriptor, ModelTiling, SizeRequirements
 from torch import nn
 
-from . import compact, dat, rrdb
 from .facts import Facts, Halo, bytes_per_pixel
+from .networks import compact, dat, rrdb
 
 UNKNOWN_ALIGNMENT = 32
 """For networks that do not tell their windows: a multiple of every window size in use but the rarest (8, 16 and 32)."""

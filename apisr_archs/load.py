@@ -7,11 +7,11 @@ import torch
 from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelDescriptor, UnsupportedModelError
 from torch import nn
 
-from .checkpoint import StateDict, read_state_dict
 from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
+from .files.checkpoint import StateDict, read_state_dict
 from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
-from .registry import filled, find_own, matches, some_of
+from .networks.registry import filled, find_own, matches, some_of
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

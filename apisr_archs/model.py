@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from .errors import UnsupportedWeights
 from .facts import Facts
-from .finite import is_finite
-from .layers import FilledNetwork
-from .padding import pad
+from .networks.parts.finite import is_finite
+from .networks.parts.layers import FilledNetwork
+from .networks.parts.padding import pad
 from .text import get_logger
 
 log = get_logger(__name__)

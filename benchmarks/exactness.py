@@ -37,7 +37,7 @@ load_comfyui()
 import comfy.utils  # noqa: E402
 from apisr_pack import engine  # noqa: E402
 from apisr_pack.apisr_archs import Facts, UpscaleModel  # noqa: E402
-from apisr_pack.apisr_archs.registry import load_weights  # noqa: E402
+from apisr_pack.apisr_archs.networks.registry import load_weights  # noqa: E402
 from apisr_pack.engine import memory  # noqa: E402
 from apisr_pack.tests import reference, trained  # noqa: E402
 

@@ -30,7 +30,7 @@ load_pack()
 
 # only now can these be imported
 from apisr_pack.apisr_archs import Facts, facts_of  # noqa: E402
-from apisr_pack.apisr_archs.registry import load_weights  # noqa: E402
+from apisr_pack.apisr_archs.networks.registry import load_weights  # noqa: E402
 from apisr_pack.engine import bytes_for  # noqa: E402
 from apisr_pack.tests import reference  # noqa: E402
 from spandrel import MAIN_REGISTRY  # noqa: E402

@@ -19,10 +19,10 @@ In the order of the data:
 from .alpha import ALPHA_MODES
 from .frames import CANVAS_SHARE, canvas_bytes
 from .memory import bytes_for
-from .plan import PRESETS, Plan, Segment, plan
-from .pulse import Cancelled
-from .runner import upscale
+from .progress import Cancelled
+from .run import upscale
 from .sizes import RESIZE_MODES, passes, target_size
+from .tiling import PRESETS, Plan, Segment, plan
 
 __all__ = [
     "ALPHA_MODES",

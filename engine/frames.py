@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import alpha, pixels, reuse
-from .pulse import Pulse
+from .progress import Pulse
 from .tiles import Tiler
 
 CANVAS_SHARE = 0.25

@@ -7,7 +7,7 @@ the tiles, tiles that agree give exactly their common value, and no second, full
 import torch
 from torch import Tensor
 
-from .plan import Plan, Segment
+from .tiling import Plan, Segment
 
 
 class Stitcher:

@@ -8,21 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..apisr_archs import (
-    Facts,
-    NotEnoughMemory,
-    Statistics,
-    UpscaleModel,
-    copy_network,
-    is_finite,
-    pad,
-    with_network,
-)
+from ..apisr_archs import Facts, NotEnoughMemory, Statistics, UpscaleModel, copy_network, is_finite, pad, with_network
 from ..apisr_archs.text import get_logger
-from . import gather, memory, pixels
+from . import memory, pixels
 from .deliver import Delivery
-from .plan import MEANS_ROUNDS, Plan, gathers_means, plan
+from .means import gather_means, given
 from .stitch import Stitcher
+from .tiling import MEANS_ROUNDS, Plan, gathers_means, plan
 
 log = get_logger(__name__)
 
@@ -132,7 +124,7 @@ class Tiler:
             if len(current) == 1 or not gathers_means(self.now.facts, self.now.preset):
                 return []
             try:
-                return gather.means(current, partial(self._only_means, picture, current), on_tile)
+                return gather_means(current, partial(self._only_means, picture, current), on_tile)
             except Exception as error:
                 if not self.is_out_of_memory(error):
                     raise
@@ -207,7 +199,7 @@ class Tiler:
 
     def _measured(self, source: Tensor, strip: int | None, means: list[Tensor], expected: int) -> Tensor:
         """`_run`; the first tile, and each that is larger, also tells how much memory tiles really take."""
-        statistics = gather.given(means) if means else None
+        statistics = given(means) if means else None
         height, width = source.shape[:2]
         if height * width <= self.largest_measured:
             return self._run(source, strip, statistics)

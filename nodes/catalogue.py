@@ -7,8 +7,9 @@ from pathlib import Path
 
 import folder_paths
 
-from ..apisr_archs import DownloadFailed, MissingWeights, zoo
-from ..apisr_archs.download import broken_link, difference, refuse_offline
+from ..apisr_archs import DownloadFailed, MissingWeights
+from ..apisr_archs.files import zoo
+from ..apisr_archs.files.download import broken_link, difference, refuse_offline
 from ..apisr_archs.text import get_logger
 
 log = get_logger(__name__)

@@ -5,9 +5,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..apisr_archs import load_model, set_precision, zoo
-from ..apisr_archs.download import download as download_weights
+from ..apisr_archs import load_model, set_precision
 from ..apisr_archs.errors import printable_errors
+from ..apisr_archs.files import zoo
+from ..apisr_archs.files.download import download as download_weights
 from ..apisr_archs.text import get_logger
 from ..engine import arguments
 from . import catalogue, host

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from apisr_pack.apisr_archs import grl, load_model, registry
+from apisr_pack.apisr_archs import load_model
 from apisr_pack.apisr_archs.model import UpscaleModel
+from apisr_pack.apisr_archs.networks import grl, registry
 from apisr_pack.tests import reference
 from spandrel import MAIN_REGISTRY
 from spandrel.architectures.ESRGAN import ESRGAN

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from apisr_pack.apisr_archs import zoo
+from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tests.unit.http_server import FileServer, body, running
 from apisr_pack.tools.comfy_server import ExecutionFailed

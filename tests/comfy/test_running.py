@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from apisr_pack.apisr_archs import zoo
+from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.tests import reference
 from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tools.comfy_server import ExecutionFailed, ExecutionInterrupted

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from apisr_pack.apisr_archs import zoo
+from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.engine import RESIZE_MODES
 from apisr_pack.engine.sizes import target_size
 

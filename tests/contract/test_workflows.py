@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from apisr_pack import __version__
-from apisr_pack.apisr_archs import zoo
+from apisr_pack.apisr_archs.files import zoo
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]

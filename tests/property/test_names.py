@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs.names import strip_prefixes, unwrap
+from apisr_pack.apisr_archs.files.names import strip_prefixes, unwrap
 from apisr_pack.tests import reference
 from hypothesis import given
 from hypothesis import strategies as st

@@ -11,8 +11,8 @@ from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import Plan, Segment, bytes_for, plan
 from apisr_pack.engine.memory import swift_strip
-from apisr_pack.engine.plan import MIN_KEPT, MIN_KEPT_BY_HAND
 from apisr_pack.engine.stitch import Stitcher, ramp
+from apisr_pack.engine.tiling import MIN_KEPT, MIN_KEPT_BY_HAND
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,7 +124,7 @@ def test_a_tile_size_is_kept_or_raised_to_the_smallest(h: int, w: int, network: 
 @given(sides, sides, facts(), st.integers(10_000_000, 1_000_000_000))
 @settings(deadline=None, max_examples=30)
 def test_no_plan_with_these_counts_is_cheaper(h: int, w: int, network: Facts, budget: int) -> None:
-    """The shortest tiles for a count, found by trying all: the formula in plan.py leaves nothing on the table."""
+    """The shortest tiles for a count, found by trying all: the formula in tiling.py leaves nothing on the table."""
     tiles = plan(h, w, network, budget=budget)
     halo, align = margin(network), network.alignment
     for segments, size in axes(tiles, h, w):

@@ -10,7 +10,7 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import PRESETS, Cancelled, plan, upscale
-from apisr_pack.engine.plan import MEANS_ROUNDS, MIN_KEPT_BY_HAND
+from apisr_pack.engine.tiling import MEANS_ROUNDS, MIN_KEPT_BY_HAND
 from apisr_pack.tests.nearest import enlarged
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from apisr_pack.apisr_archs.download import download
 from apisr_pack.apisr_archs.errors import DownloadFailed
-from apisr_pack.apisr_archs.zoo import ZooModel
+from apisr_pack.apisr_archs.files.download import download
+from apisr_pack.apisr_archs.files.zoo import ZooModel
 from apisr_pack.tests.unit.http_server import FileServer, Request, body, running, silence, status
 
 BODY = random.Random(1).randbytes(300_000)  # noqa: S311 - not for secrets

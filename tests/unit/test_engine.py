@@ -10,7 +10,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, UpscaleModel, is_out_of_memory, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.apisr_archs.registry import load_weights
+from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import Cancelled, plan, upscale
 from apisr_pack.engine.memory import same_device
 from apisr_pack.tests import reference, trained

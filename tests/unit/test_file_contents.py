@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 from apisr_pack.apisr_archs import CorruptWeights, UnsafeWeights, UnsupportedWeights, load_model
-from apisr_pack.apisr_archs.checkpoint import read_state_dict
-from apisr_pack.apisr_archs.inert import STAND_INS, harmless_globals
+from apisr_pack.apisr_archs.files.checkpoint import read_state_dict
+from apisr_pack.apisr_archs.files.inert import STAND_INS, harmless_globals
 from apisr_pack.tests import reference
 from apisr_pack.tests.reference import save
 from torch import Tensor

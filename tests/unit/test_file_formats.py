@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import ApisrError, CorruptWeights, MissingWeights, UnsupportedWeights, zoo
-from apisr_pack.apisr_archs.checkpoint import read_state_dict
+from apisr_pack.apisr_archs import ApisrError, CorruptWeights, MissingWeights, UnsupportedWeights
+from apisr_pack.apisr_archs.files import zoo
+from apisr_pack.apisr_archs.files.checkpoint import read_state_dict
 from apisr_pack.tests.reference import save
 
 WEIGHTS = {"conv.weight": torch.rand(8, 8), "conv.bias": torch.rand(8)}

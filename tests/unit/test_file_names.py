@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import CorruptWeights, is_misread_grl, load_model
-from apisr_pack.apisr_archs.checkpoint import read_state_dict, strip_prefixes, unwrap
+from apisr_pack.apisr_archs.files.checkpoint import read_state_dict, strip_prefixes, unwrap
 from apisr_pack.tests import reference
 from apisr_pack.tests.reference import save
 from spandrel import MAIN_REGISTRY

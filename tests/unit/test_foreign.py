@@ -11,7 +11,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import UnsupportedWeights, UpscaleModel, facts_of, is_misread_grl, load_model
 from apisr_pack.apisr_archs.foreign import windows
-from apisr_pack.apisr_archs.padding import pad
+from apisr_pack.apisr_archs.networks.parts.padding import pad
 from apisr_pack.engine import bytes_for, plan, upscale
 from apisr_pack.tests import foreign, reference, trained
 from apisr_pack.tests.reference import save

@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import (
-    UpscaleModel,
-    facts_of,
-    is_misread_grl,
-    load_model,
-    zoo,
-)
-from apisr_pack.apisr_archs.checkpoint import read_state_dict, strip_prefixes, unwrap
-from apisr_pack.apisr_archs.registry import load_weights
+from apisr_pack.apisr_archs import UpscaleModel, facts_of, is_misread_grl, load_model
+from apisr_pack.apisr_archs.files import zoo
+from apisr_pack.apisr_archs.files.checkpoint import read_state_dict, strip_prefixes, unwrap
+from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import upscale
 from apisr_pack.tests import reference, trained
 from apisr_pack.tests.reference import save

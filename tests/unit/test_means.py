@@ -9,9 +9,10 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, Statistics, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.apisr_archs.registry import load_weights
-from apisr_pack.engine import gather, plan, upscale
-from apisr_pack.engine.plan import MEANS_ROUNDS
+from apisr_pack.apisr_archs.networks.registry import load_weights
+from apisr_pack.engine import plan, upscale
+from apisr_pack.engine.means import gather_means
+from apisr_pack.engine.tiling import MEANS_ROUNDS
 from apisr_pack.tests import reference, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,7 +99,7 @@ def test_means_of_many_pixels_in_half_precision(dtype: torch.dtype) -> None:
             statistics.begin()
             statistics.share(torch.full((1, 4), 1 + (row + column) / 8, dtype=dtype))
 
-        return gather.means(tiles, compute)[0].float()
+        return gather_means(tiles, compute)[0].float()
 
     assert torch.allclose(means(dtype), means(torch.float32), rtol=3e-3)
 
@@ -119,7 +120,7 @@ def test_each_pixel_counts_once(height: int, width: int, scale: int, feather: in
         statistics.begin()
         statistics.share(torch.ones(1, 1))
 
-    gather.means(tiles, compute)
+    gather_means(tiles, compute)
     assert (counted == MEANS_ROUNDS - 1).all()
 
 

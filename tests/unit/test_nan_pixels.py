@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import load_model
-from apisr_pack.apisr_archs.registry import load_weights
+from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import ALPHA_MODES, pixels, upscale
 from apisr_pack.engine.alpha import extended_colours
 from apisr_pack.tests import reference, trained

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import windows
-from apisr_pack.apisr_archs.registry import load_weights
+from apisr_pack.apisr_archs.networks.parts import windows
+from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.tests import reference, trained
 from spandrel import MAIN_REGISTRY
 from torch import Tensor, nn

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import CorruptWeights, NotEnoughMemory, UnsupportedWeights, load_model, registry, windows
-from apisr_pack.apisr_archs.registry import find_own, load_weights
+from apisr_pack.apisr_archs import CorruptWeights, NotEnoughMemory, UnsupportedWeights, load_model
+from apisr_pack.apisr_archs.networks import registry
+from apisr_pack.apisr_archs.networks.parts import windows
+from apisr_pack.apisr_archs.networks.registry import find_own, load_weights
 from apisr_pack.tests import reference
 from apisr_pack.tests.reference import save
 from spandrel.architectures.MMRealSR import MMRealSR

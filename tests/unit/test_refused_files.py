@@ -11,15 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import (
-    CorruptWeights,
-    MissingWeights,
-    UnsafeWeights,
-    UnsupportedWeights,
-    load_model,
-    zoo,
-)
-from apisr_pack.apisr_archs.checkpoint import read_state_dict
+from apisr_pack.apisr_archs import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWeights, load_model
+from apisr_pack.apisr_archs.files import zoo
+from apisr_pack.apisr_archs.files.checkpoint import read_state_dict
 from apisr_pack.tests import reference
 from apisr_pack.tests.reference import save
 from torch import Tensor

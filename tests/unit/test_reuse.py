@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import UpscaleModel, load_model
-from apisr_pack.apisr_archs.registry import load_weights
+from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import passes, upscale
 from apisr_pack.tests import reference, trained
 from apisr_pack.tests.nearest import BlurModel, Counted

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from apisr_pack.apisr_archs import UpscaleModel, load_model
-from apisr_pack.apisr_archs.registry import load_weights
-from apisr_pack.apisr_archs.rrdb import official_names
+from apisr_pack.apisr_archs.networks.registry import load_weights
+from apisr_pack.apisr_archs.networks.rrdb import official_names
 from apisr_pack.engine import plan, upscale
 from apisr_pack.tests import foreign, reference
 from apisr_pack.tests.reference import save

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import UpscaleModel
-from apisr_pack.apisr_archs.registry import load_weights
+from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import bytes_for, plan
 from apisr_pack.engine.memory import least_strip
 from apisr_pack.tests import peaks, reference

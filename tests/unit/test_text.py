@@ -13,13 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs.errors import (
-    ApisrError,
-    CorruptWeights,
-    EscapedTraceback,
-    MissingWeights,
-    printable_errors,
-)
+from apisr_pack.apisr_archs.errors import ApisrError, CorruptWeights, EscapedTraceback, MissingWeights, printable_errors
 from apisr_pack.apisr_archs.text import escaped, get_logger, printable
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,7 +13,7 @@ from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import bytes_for, memory, pixels, plan, upscale
 from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
-from apisr_pack.engine.pulse import Pulse
+from apisr_pack.engine.progress import Pulse
 from apisr_pack.engine.tiles import Conditions, Tiler
 from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
 from apisr_pack.tests.strategies import row_strips

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from apisr_pack.apisr_archs import zoo
+from apisr_pack.apisr_archs.files import zoo
 
 APISR_FILES = [
     "2x_APISR_RRDB_GAN_generator.pth",

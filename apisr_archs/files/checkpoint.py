@@ -20,11 +20,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .errors import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWeights, is_out_of_memory
+from ..errors import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWeights, is_out_of_memory
+from ..text import get_logger
 from .formats import HEAD, download_again, refuse_other_formats
 from .inert import harmless_globals
 from .names import StateDict, strip_prefixes, unwrap
-from .text import get_logger
 
 __all__ = ["StateDict", "read_state_dict", "strip_prefixes", "unwrap"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..apisr_archs import Statistics
-from .plan import MEANS_ROUNDS, Plan
+from .tiling import MEANS_ROUNDS, Plan
 
 
 class Tile:
@@ -28,7 +28,7 @@ class Tile:
         return self.shared[len(self.own) - 1].to(own) if self.shared else own
 
 
-def means(
+def gather_means(
     plan: Plan,
     compute: Callable[[int, int, Statistics], None],
     on_tile: Callable[[int, int], None] | None = None,

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import tail
-from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, FilledNetwork, LayerNorm, Linear
-from .layout import channels_last, image, tokens
-from .tail import enlarge
-from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
+from ..facts import Facts, Halo, Strips, bytes_per_pixel
+from .parts import tail
+from .parts.layers import Conv2d, FilledNetwork, LayerNorm, Linear
+from .parts.layout import channels_last, image, tokens
+from .parts.tail import enlarge
+from .parts.windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 WINDOW: Window = (8, 8)
 SHIFT: Window = (4, 4)

@@ -12,10 +12,10 @@ from spandrel import MAIN_REGISTRY, Architecture, ModelDescriptor
 from torch import Tensor, nn
 from typing_extensions import override
 
+from ..facts import Facts
+from ..model import UpscaleModel
+from ..text import get_logger
 from . import compact, dat, grl, rrdb
-from .facts import Facts
-from .model import UpscaleModel
-from .text import get_logger
 
 log = get_logger(__name__)
 

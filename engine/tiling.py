@@ -23,7 +23,7 @@ from .memory import bytes_for, least_strip, strip_within, swift_strip
 PRESETS = ("exact", "fast")
 """How wide the overlap is: so that no tile shows, or about half of that."""
 MEANS_ROUNDS = 3
-"""How often all tiles of a network that looks at the whole picture are computed for its means (engine/gather.py). On
+"""How often all tiles of a network that looks at the whole picture are computed for its means (engine/means.py). On
 trained DAT-light each round adds about 8 dB."""
 MIN_KEPT = 64
 """Tiles of an automatic plan advance by at least this many input pixels: less is nearly all halo."""
@@ -147,7 +147,7 @@ def plan(
 
 
 def gathers_means(facts: Facts, preset: str) -> bool:
-    """Whether tiles get the means over the whole picture (engine/gather.py), which takes `MEANS_ROUNDS` more rounds.
+    """Whether tiles get the means over the whole picture (engine/means.py), which takes `MEANS_ROUNDS` more rounds.
 
     Only our own networks that look at the whole picture take them, and these all run in strips.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ApisrError, CorruptWeights, UnsafeWeights, UnsupportedWeights
+from ..errors import ApisrError, CorruptWeights, UnsafeWeights, UnsupportedWeights
 from .zoo import find
 
 HEAD = 512

@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import UnsupportedWeights
+from ..facts import Facts, Halo, Strips, bytes_per_pixel
 from .dat_attention import ChannelAttention, SpatialAttention
-from .errors import UnsupportedWeights
-from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, FilledNetwork, LayerNorm, Linear
-from .layout import channels_last, image, tokens
-from .statistics import WHOLE, Statistics
-from .strips import before_update, in_strips, without_halo
-from .windows import Window
+from .parts.layers import Conv2d, FilledNetwork, LayerNorm, Linear
+from .parts.layout import channels_last, image, tokens
+from .parts.means import WHOLE, Statistics
+from .parts.strips import before_update, in_strips, without_halo
+from .parts.windows import Window
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 LARGEST_WINDOW = 64

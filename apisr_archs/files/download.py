@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from .errors import DownloadFailed
+from ..errors import DownloadFailed
 from .zoo import ZooModel, how_to_get
 
 TIMEOUT_S = (10.0, 30.0)

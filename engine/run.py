@@ -12,10 +12,10 @@ from ..apisr_archs import NotEnoughMemory, facts_of
 from ..apisr_archs.text import get_logger
 from . import alpha, arguments, deliver, memory, pixels
 from .frames import CANVAS_SHARE, Frames, canvas_bytes
-from .plan import PRESETS
-from .pulse import Progress, Pulse
+from .progress import Progress, Pulse
 from .sizes import passes
 from .tiles import Conditions, Tiler
+from .tiling import PRESETS
 
 log = get_logger(__name__)
 

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import tail
-from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, FilledNetwork
-from .layout import channels_last
-from .padding import pad_to_multiple
-from .strips import convolved_rows, in_strips
-from .tail import enlarge, lrelu
+from ..facts import Facts, Halo, Strips, bytes_per_pixel
+from .parts import tail
+from .parts.layers import Conv2d, FilledNetwork
+from .parts.layout import channels_last
+from .parts.padding import pad_to_multiple
+from .parts.strips import convolved_rows, in_strips
+from .parts.tail import enlarge, lrelu
 
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""

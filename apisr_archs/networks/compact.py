@@ -12,10 +12,10 @@ from math import isqrt
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .facts import Facts, Halo, Strips, bytes_per_pixel
-from .layers import Conv2d, FilledNetwork
-from .layout import channels_last
-from .strips import convolved_rows, in_strips
+from ..facts import Facts, Halo, Strips, bytes_per_pixel
+from .parts.layers import Conv2d, FilledNetwork
+from .parts.layout import channels_last
+from .parts.strips import convolved_rows, in_strips
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import BatchNorm2d, Conv2d, LayerNorm, Linear
-from .layout import image, tokens
-from .statistics import Statistics
-from .strips import before_update, put_rows, strips, take_rows, without_halo
-from .windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
+from .parts.layers import BatchNorm2d, Conv2d, LayerNorm, Linear
+from .parts.layout import image, tokens
+from .parts.means import Statistics
+from .parts.strips import before_update, put_rows, strips, take_rows, without_halo
+from .parts.windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 BATCH_NORM_EPS = 1e-5
 """torch's default, with which DAT was trained."""

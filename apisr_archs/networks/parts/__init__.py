@@ -1,0 +1,1 @@
+"""What several networks share: layers, memory layout, padding, windows, row strips, the upsampling tail, means."""
