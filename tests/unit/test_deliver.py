@@ -33,7 +33,7 @@ class Late(InBackground):
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(deliver, "way_home", lambda *_: Late())
+    monkeypatch.setattr(deliver, "make_delivery", lambda *_: Late())
     monkeypatch.setattr(deliver, "PIECE", 20_000)
     yield
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("apisr-writer")]
@@ -72,7 +72,7 @@ def test_the_same_picture(pictures: str, how: str, device: str, request: pytest.
     """Each of these as if it were written at once; on a GPU also when the real way home is taken."""
     images = PICTURES[pictures]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deliver, "way_home", lambda *_: AtOnce())
+        patch.setattr(deliver, "make_delivery", lambda *_: AtOnce())
         expected = upscale(NearestModel(), images, device=device, **WAYS[how])
     assert torch.equal(upscale(NearestModel(), images, device=device, **WAYS[how]), expected)
     request.getfixturevalue("late")
@@ -171,7 +171,7 @@ def test_memory_is_touched_before_it_is_written() -> None:
     [("cpu", "cpu", AtOnce), ("mps", "cpu", AtOnce), ("cuda", "cuda", AtOnce), ("cuda:1", "cpu", InBackground)],
 )
 def test_only_from_a_gpu_to_the_computer_in_background(device: str, output: str, kind: type) -> None:
-    with deliver.way_home(torch.device(device), torch.device(output)) as way:
+    with deliver.make_delivery(torch.device(device), torch.device(output)) as way:
         assert type(way) is kind
 
 
@@ -198,7 +198,7 @@ def test_no_finished_tile_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
             assert all(tile() is None for tile in taken)
             return super().__call__(image)
 
-    monkeypatch.setattr(deliver, "way_home", lambda *_: Watched())
+    monkeypatch.setattr(deliver, "make_delivery", lambda *_: Watched())
     upscale(Watching(), torch.rand(1, 60, 60, 3), tile=40)
     assert len(taken) == 4
 

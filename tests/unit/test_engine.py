@@ -12,7 +12,7 @@ from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, UpscaleModel, i
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import Cancelled, plan, upscale
-from apisr_pack.engine.memory import same_device
+from apisr_pack.engine.devices import same_device
 from apisr_pack.tests import reference, trained
 from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
 from torch import Tensor, nn

@@ -11,7 +11,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import memory, plan, upscale
+from apisr_pack.engine import devices, estimate, plan, upscale
 from apisr_pack.tests import trained
 from apisr_pack.tests.nearest import NearestModel
 from torch import Tensor
@@ -46,7 +46,7 @@ def xpu(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 
 def test_the_peak_of_a_tile_is_what_it_took_beside_the_rest(xpu: Device) -> None:
-    with memory.measured(torch.device("xpu")) as peak:
+    with devices.measured(torch.device("xpu")) as peak:
         xpu.take_for_a_while(300)
         xpu.take_for_a_while(500)
     assert peak.bytes == 500
@@ -55,7 +55,7 @@ def test_the_peak_of_a_tile_is_what_it_took_beside_the_rest(xpu: Device) -> None
 def test_below_an_earlier_peak_nothing_is_known(xpu: Device) -> None:
     """A picture was made on this device before, with a model that took far more."""
     xpu.take_for_a_while(5000)
-    with memory.measured(torch.device("xpu")) as peak:
+    with devices.measured(torch.device("xpu")) as peak:
         xpu.take_for_a_while(4999)
     assert peak.bytes is None
 
@@ -64,7 +64,7 @@ def test_a_device_that_was_not_used_yet(monkeypatch: pytest.MonkeyPatch) -> None
     """torch gives no numbers then, not zeros."""
     answers: Iterator[dict[str, int]] = iter([{}, Device(peak=400).memory_stats(torch.device("xpu"))])
     monkeypatch.setattr(torch.xpu, "memory_stats", lambda _: next(answers))
-    with memory.measured(torch.device("xpu")) as peak:
+    with devices.measured(torch.device("xpu")) as peak:
         pass
     assert peak.bytes == 400
 
@@ -73,11 +73,11 @@ def test_real_counters(device: str) -> None:
     """A CPU has none. A GPU's show what was taken inside, and their highest value stays the highest."""
     on_gpu, where = device == "cuda", torch.device(device)
     highest = torch.cuda.max_memory_allocated() if on_gpu else 0
-    with memory.measured(where) as peak:
+    with devices.measured(where) as peak:
         torch.empty(highest + 2**20, dtype=torch.uint8, device=where)
     assert peak.bytes == (highest + 2**20 if on_gpu else None)
     if on_gpu:
-        with memory.measured(where) as peak:
+        with devices.measured(where) as peak:
             torch.empty(2**20, dtype=torch.uint8, device=where)
         assert peak.bytes is None
         assert torch.cuda.max_memory_allocated() > highest
@@ -108,21 +108,21 @@ def test_a_picture_teaches_about_its_device(device: str) -> None:
 )
 def test_how_far_one_tile_corrects_an_estimate(peak: float, pixels: int, factor: float) -> None:
     unknown = Facts(4, 1, Halo(8, 8), 16, bytes_per_pixel(10_000))
-    facts = memory.learned(unknown, torch.float16, 10**9, round(peak * 10**9), pixels)
+    facts = estimate.learned(unknown, torch.float16, 10**9, round(peak * 10**9), pixels)
     assert facts.bytes_per_pixel[torch.float16] == round(5000 * factor)
     assert facts.bytes_per_pixel[torch.float32] == 10_000, "the other dtypes are not touched"
 
 
 class Counted:
-    """In the place of `memory.measured`: tiles take `per_pixel` bytes and a workspace; which were measured is kept."""
+    """In the place of `devices.measured`: tiles take `per_pixel` bytes and a workspace; which were measured is kept."""
 
     def __init__(self, model: NearestModel, per_pixel: int, workspace: int = 0) -> None:
         self.model, self.per_pixel, self.workspace = model, per_pixel, workspace
         self.measured: list[int] = []
 
     @contextmanager
-    def __call__(self, _: torch.device) -> Iterator[memory.Peak]:
-        peak = memory.Peak()
+    def __call__(self, _: torch.device) -> Iterator[devices.Peak]:
+        peak = devices.Peak()
         yield peak
         height, width = self.model.model.calls[-1][-2:]
         self.measured.append(height * width)
@@ -133,7 +133,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, per_pixel: int, workspace: int = 0)
     model = NearestModel()
     model.facts = FACTS
     counted = Counted(model, per_pixel, workspace)
-    monkeypatch.setattr(memory, "measured", counted)
+    monkeypatch.setattr(devices, "measured", counted)
     return model, counted
 
 
@@ -145,7 +145,7 @@ def test_what_the_first_tile_took_does_not_split_the_next_ones(
     upscale(model, torch.rand(3, 300, 300, 3), budget=plan(300, 300, FACTS).bytes, reuse_frames=False)
     assert len(model.model.calls) == 3
     assert "Out of memory" not in caplog.text
-    assert model.facts.bytes_per_pixel[torch.float32] == pytest.approx(1000 * 1.1 * memory.MARGIN, rel=0.01)
+    assert model.facts.bytes_per_pixel[torch.float32] == pytest.approx(1000 * 1.1 * estimate.MARGIN, rel=0.01)
 
 
 def test_a_small_picture_does_not_teach_that_large_ones_take_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_what_the_cpu_took_is_not_the_gpu_s(monkeypatch: pytest.MonkeyPatch) -> 
 
     model = Nowhere()
     model.facts = FACTS
-    monkeypatch.setattr(memory, "measured", Counted(model, per_pixel=300))
+    monkeypatch.setattr(devices, "measured", Counted(model, per_pixel=300))
     upscale(model, torch.rand(1, 300, 280, 3), budget=10**9, cpu_fallback=True)
     assert model.facts is FACTS
 
@@ -209,5 +209,5 @@ def test_a_model_that_takes_no_facts_is_upscaled_all_the_same(monkeypatch: pytes
             self.scale, self.model = 2, NearestModel().model
 
     model: Any = Slots()
-    monkeypatch.setattr(memory, "measured", Counted(model, per_pixel=1500))
+    monkeypatch.setattr(devices, "measured", Counted(model, per_pixel=1500))
     assert upscale(model, torch.rand(1, 300, 280, 3)).shape == (1, 600, 560, 3)

@@ -10,7 +10,7 @@ import torch
 from apisr_pack.apisr_archs import UpscaleModel
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import bytes_for, plan
-from apisr_pack.engine.memory import least_strip
+from apisr_pack.engine.estimate import least_strip
 from apisr_pack.tests import peaks, reference
 from torch import Tensor, nn
 

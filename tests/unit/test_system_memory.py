@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import NotEnoughMemory
-from apisr_pack.engine import memory, system_memory, upscale
+from apisr_pack.engine import devices, system_memory, upscale
 from apisr_pack.tests.nearest import NearestModel
 
 GIB = 2**30
@@ -113,6 +113,6 @@ def test_the_engine_plans_within_a_container(tmp_path: Path, monkeypatch: pytest
     model: Any = NearestModel()
     upscale(model, torch.rand(1, 200, 300, 3))  # 60 MB by its facts
     assert len(model.model.calls) > 1
-    assert memory.usable_bytes(torch.device("cpu")) == 40 * 2**20
+    assert devices.usable_bytes(torch.device("cpu")) == 40 * 2**20
     with pytest.raises(NotEnoughMemory, match=r"on cpu; 0\.0 GB seem to be free"):
         upscale(model, torch.rand(1, 200, 300, 3), size=(3000, 3000))

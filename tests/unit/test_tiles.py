@@ -10,11 +10,11 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import bytes_for, memory, pixels, plan, upscale
+from apisr_pack.engine import bytes_for, devices, estimate, pixels, plan, prepare, upscale
 from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
-from apisr_pack.engine.progress import Pulse
-from apisr_pack.engine.tiles import Conditions, Tiler
+from apisr_pack.engine.progress import Progress
+from apisr_pack.engine.tiles import Tiler
 from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
@@ -159,12 +159,14 @@ def test_out_of_memory_on_the_way_to_and_from_the_network(
 
 def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     """No device of that type is here, which may stand for one without memory."""
-    images, told = torch.rand(2, 40, 30, 3), []
-    now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
-    output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
+    images, output, model = torch.rand(2, 40, 30, 3), torch.empty(2, 50, 40, 3), Model()
+    job = prepare(model, images.shape, size=(50, 40))
     absent = torch.device("xpu" if torch.cuda.is_available() else "cuda")
-    tiler = Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce())
-    frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
+
+    def enlarge(picture: Tensor, canvas: Tensor, _: Any) -> None:
+        canvas.copy_(enlarged(picture[None], 2)[0])
+
+    frames = Frames(job, enlarge, AtOnce(), Progress(None, None), absent, lambda _: True)
     for picture, result in zip(images, output, strict=True):
         frames.upscale(picture, result, None)
     for picture, result in zip(images, output, strict=True):
@@ -186,7 +188,7 @@ def test_estimates_are_for_the_picture_as_the_network_pads_it() -> None:
     [("cpu", "cpu", True), ("mps", "cpu", True), ("cuda:0", "cpu", False), ("cuda", "cuda:1", True)],
 )
 def test_which_devices_share_their_memory(one: str, other: str, shared: bool) -> None:
-    assert memory.share_memory(torch.device(one), torch.device(other)) == shared
+    assert devices.share_memory(torch.device(one), torch.device(other)) == shared
 
 
 @given(
@@ -198,7 +200,7 @@ def test_which_devices_share_their_memory(one: str, other: str, shared: bool) ->
 def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
     """As few as there can be within a piece each, of about one height, and only for what is much more than a piece."""
     facts, piece = replace(FACTS, strips=strips), 10_000_000
-    rows, step = memory.swift_strip(piece, height, width, facts, torch.float32), memory.least_strip(strips)
+    rows, step = estimate.fast_strip(piece, height, width, facts, torch.float32), estimate.least_strip(strips)
 
     def bytes_of_strip(rows: int) -> float:
         return (rows + 2 * strips.halo) * width * 1000 * max(strips.strip, strips.trunk_strip)
@@ -229,7 +231,7 @@ def test_strips_stay_within_the_budget_and_are_the_highest(
 ) -> None:
     facts = replace(FACTS, strips=strips)
     budget = int(bytes_for(height, width, facts, dtype) * share)
-    rows, step = memory.strip_within(budget, height, width, facts, dtype), memory.least_strip(strips)
+    rows, step = estimate.strip_within(budget, height, width, facts, dtype), estimate.least_strip(strips)
     assert step % strips.multiple == 0
     if rows is None:
         # only where even the lowest would be too much, or would be all of the picture
@@ -244,7 +246,7 @@ def test_strips_stay_within_the_budget_and_are_the_highest(
 
 
 def test_without_strips() -> None:
-    assert memory.strip_within(10**9, 100, 100, FACTS, torch.float32) is None
+    assert estimate.strip_within(10**9, 100, 100, FACTS, torch.float32) is None
     assert bytes_for(100, 50, FACTS, torch.float16, strip=16) == 100 * 50 * 500
 
 
@@ -268,5 +270,5 @@ def test_a_cpu_computes_in_strips_for_speed() -> None:
 
     facts = replace(FACTS, bytes_per_pixel=bytes_per_pixel(100_000), strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9))
     upscale(Strided(facts), torch.rand(1, 90, 40, 3), budget=10**12)
-    assert rows == [memory.swift_strip(memory.CPU_PIECE, 90, 40, facts, torch.float32)] != [None]
-    assert memory.piece_for(torch.device("cuda")) is None
+    assert rows == [estimate.fast_strip(devices.CPU_STRIP_BYTES, 90, 40, facts, torch.float32)] != [None]
+    assert devices.fast_strip_bytes(torch.device("cuda")) is None
