@@ -24,8 +24,9 @@ from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
 from .model import UpscaleModel, copy_network, with_network
 from .networks.parts.finite import is_finite
-from .networks.parts.means import Statistics
+from .networks.parts.means import Means, TileMeans
 from .networks.parts.padding import pad
+from .networks.parts.way import WHOLE, Way
 
 __all__ = [
     "ApisrError",
@@ -35,11 +36,14 @@ __all__ = [
     "Halo",
     "MissingWeights",
     "NotEnoughMemory",
-    "Statistics",
+    "Means",
     "Strips",
+    "TileMeans",
     "UnsafeWeights",
     "UnsupportedWeights",
     "UpscaleModel",
+    "WHOLE",
+    "Way",
     "copy_network",
     "facts_of",
     "is_finite",

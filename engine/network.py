@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..apisr_archs import UpscaleModel, copy_network, is_finite, pad, with_network
+from ..apisr_archs import WHOLE, UpscaleModel, Way, copy_network, is_finite, pad, with_network
 from . import devices, pixels
 
 
@@ -35,10 +35,10 @@ class Network:
         model = with_network(self.model, copy_network(module, torch.float32, devices.CPU))
         return replace(self, model=model, device=devices.CPU, dtype=torch.float32)
 
-    def run(self, tile: Tensor, **how: Any) -> Tensor:
+    def run(self, tile: Tensor, way: Way = WHOLE) -> Tensor:
         """(h, w, 1 or 3) -> (h * scale, w * scale, 1 or 3) in [0, 1].
 
-        how: for the network, see `UpscaleModel`.
+        way: how the network is run.
 
         Raises:
             ValueError: the result has another size.
@@ -46,19 +46,20 @@ class Network:
         height, width, colors = tile.shape
         batch = pixels.to_network(tile, getattr(self.model, "input_channels", 3), self.device, self.dtype)
         # a one-channel network gets the colors one after the other: memory is planned for one picture
-        results = [self._finite(one, how) for one in batch.split(1)]
+        results = [self._finite(one, way) for one in batch.split(1)]
         result = results[0] if len(results) == 1 else torch.cat(results)
         expected = height * self.scale, width * self.scale
         if result.shape[-2:] != expected:
             raise ValueError(f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected}.")
         return pixels.from_network(result, grey=colors == 1)
 
-    def _finite(self, batch: Tensor, how: dict[str, Any]) -> Tensor:
+    def _finite(self, batch: Tensor, way: Way) -> Tensor:
         """The output in [0, 1]; if half precision was too small for it, once more in fp32."""
         if isinstance(self.model, UpscaleModel):
-            return self.model(batch, tell=self.tell, **how)  # it sees to both itself
+            return self.model(batch, tell=self.tell, way=way)  # it sees to both itself
         height, width = (side * self.scale for side in batch.shape[-2:])
         batch = pad(batch, max(0, self.minimum - batch.shape[-1]), max(0, self.minimum - batch.shape[-2]))
+        how = {} if way == WHOLE else {"way": way}  # spandrel's models take no more than the image
         result = self.model(batch.clone(), **how)  # some networks write into their input
         if not is_finite(result):
             result = self._in_fp32(batch, how, result)

@@ -6,12 +6,12 @@ from functools import partial
 
 from torch import Tensor
 
-from ..apisr_archs import NotEnoughMemory, Statistics
+from ..apisr_archs import Means, NotEnoughMemory, TileMeans, Way
 from ..apisr_archs.text import get_logger
 from . import devices, estimate
 from .conditions import Conditions, Tried, learned, smaller
 from .deliver import Delivery
-from .means import gather_means, given
+from .means import gather_means
 from .network import Network
 from .stitch import Stitcher
 from .tiling import MEANS_ROUNDS, Plan, gathers_means
@@ -102,8 +102,8 @@ class Tiler:
             devices.release_cached(self.now.device)
             on_tile = None  # the second time it would go back to the beginning
 
-    def _only_means(self, picture: Tensor, current: Plan, y: int, x: int, statistics: Statistics) -> None:
-        self._run(current.read(picture, y, x), current.strip, statistics)
+    def _only_means(self, picture: Tensor, current: Plan, y: int, x: int, means: Means) -> None:
+        self.network.run(current.read(picture, y, x), Way(current.strip, means))
 
     def _tile(self, source: Tensor, output: Tensor, strip: int | None, means: list[Tensor]) -> Tensor | None:
         """One tile, (h, w, C) -> (h * scale, w * scale, C), to be delivered into `output`.
@@ -133,20 +133,16 @@ class Tiler:
         return tile
 
     def _measured(self, source: Tensor, tried: Tried, means: list[Tensor]) -> Tensor:
-        """`_run`; the first tile, and each that is larger, also tells how much memory tiles really take."""
-        statistics = given(means) if means else None
+        """One tile; the first one, and each that is larger, also tells how much memory tiles really take."""
+        way = Way(tried.strip, TileMeans(means)) if means else Way(tried.strip)
         if tried.height * tried.width <= self.largest_measured:
-            return self._run(source, tried.strip, statistics)
+            return self.network.run(source, way)
         with devices.measured(self.now.device) as peak:
-            result = self._run(source, tried.strip, statistics)
+            result = self.network.run(source, way)
         self.largest_measured = tried.height * tried.width
         if peak.bytes is not None:
             self.now = learned(self.now, tried, peak.bytes)
         return result
-
-    def _run(self, source: Tensor, strip: int | None, statistics: Statistics | None) -> Tensor:
-        rows = {"rows": strip} if strip else {}
-        return self.network.run(source, **rows, **({"statistics": statistics} if statistics else {}))
 
     def _shrink(self, tried: Tried, error: BaseException) -> None:
         """Go on with less memory, or with the CPU; or end."""
