@@ -18,6 +18,16 @@ if TYPE_CHECKING:
         load_model,
     )
     from .engine import Cancelled, upscale
+else:  # with a __getattr__ in sight, type checkers would take any name for right
+
+    def __getattr__(name: str) -> object:
+        """Resolves the names in `__all__`; nothing is cached, so this module shows what the packages export now."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import apisr_archs, engine
+
+        return getattr(engine if name in engine.__all__ else apisr_archs, name)
+
 
 __all__ = [
     "load_model",
@@ -41,15 +51,6 @@ async def comfy_entrypoint():  # noqa: ANN202  (the type lives in ComfyUI, which
     from .nodes import ApisrExtension
 
     return ApisrExtension()
-
-
-def __getattr__(name: str) -> object:
-    """Resolves the names in `__all__`; nothing is cached, so this module always shows what the packages export."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import apisr_archs, engine
-
-    return getattr(engine if name in engine.__all__ else apisr_archs, name)
 
 
 def __dir__() -> list[str]:
