@@ -11,7 +11,7 @@ from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import ALPHA_MODES, pixels, upscale
 from apisr_pack.engine.alpha import extended_colours
 from apisr_pack.tests import reference, trained
-from apisr_pack.tests.nearest import BlurModel, Counted
+from apisr_pack.tests.standins import BlurModel, Counted
 from torch import Tensor
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"

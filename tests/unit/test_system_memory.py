@@ -9,7 +9,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import NotEnoughMemory
 from apisr_pack.engine import memory, system_memory, upscale
-from apisr_pack.tests.nearest import NearestModel
+from apisr_pack.tests.standins import NearestModel
 
 GIB = 2**30
 NO_LIMIT_V1 = "9223372036854771712"
