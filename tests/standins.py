@@ -190,7 +190,9 @@ class HalfModel(StandIn):
         assert image.dtype == self.dtype
         result = super().answer(image, **how)
         if image.dtype == torch.float16 and self.calls - 1 in self.spoilt:
-            result[..., -1, -1] = float("nan")
+            middle = result.shape[-2] // 2, result.shape[-1] // 2
+            for row, column in ((-1, -1), middle):  # the last one may be of what a tile shares with the next
+                result[..., row, column] = float("nan")
         return result
 
     def _count(self, dtype: torch.dtype) -> int:
