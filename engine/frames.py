@@ -51,7 +51,7 @@ class Frames:
             return
         self.delivery.prepare(output)
         if picture.shape[-1] == 4:
-            self._passes(alpha.extended_colours(picture), output[..., :3])
+            self._passes(alpha.extended_colors(picture), output[..., :3])
             self._alpha(picture[..., 3:].clamp(0, 1), output[..., 3:])
             return
         part = self._part(picture, before[0]) if before and len(self.job.sizes) == 1 else None

@@ -137,7 +137,7 @@ class Job:
         line = (
             f"{self.count} x {self.width}x{self.height} to {width}x{height}{twice}: {', then '.join(map(str, plans))}"
         )
-        is_global = self.facts.global_statistics and not gathers_means(self.facts, "exact")
+        is_global = self.facts.global_statistics and not gathers_means(self.facts, self.limits.preset)
         if is_global and any(len(each) > 1 for each in plans):
             line += ". This model may look at the whole picture at once: its tiles can differ a little from each other"
         return line

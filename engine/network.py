@@ -41,29 +41,37 @@ class Network:
         way: how the network is run.
 
         Raises:
-            ValueError: the result has another size.
+            ValueError: the model's answer is no picture, or has another size.
         """
         height, width, colors = tile.shape
         batch = pixels.to_network(tile, getattr(self.model, "input_channels", 3), self.device, self.dtype)
         # a one-channel network gets the colors one after the other: memory is planned for one picture
         results = [self._finite(one, way) for one in batch.split(1)]
         result = results[0] if len(results) == 1 else torch.cat(results)
-        expected = height * self.scale, width * self.scale
-        if result.shape[-2:] != expected:
-            raise ValueError(f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected}.")
-        return pixels.from_network(result, grey=colors == 1)
+        return pixels.from_network(result[..., : height * self.scale, : width * self.scale], grey=colors == 1)
 
     def _finite(self, batch: Tensor, way: Way) -> Tensor:
         """The output in [0, 1]; if half precision was too small for it, once more in fp32."""
         if isinstance(self.model, UpscaleModel):
-            return self.model(batch, tell=self.tell, way=way)  # it sees to both itself
-        height, width = (side * self.scale for side in batch.shape[-2:])
+            return self._checked(batch, self.model(batch, tell=self.tell, way=way))  # it sees to both itself
         batch = pad(batch, max(0, self.minimum - batch.shape[-1]), max(0, self.minimum - batch.shape[-2]))
         how = {} if way == WHOLE else {"way": way}  # spandrel's models take no more than the image
-        result = self.model(batch.clone(), **how)  # some networks write into their input
+        result = self._checked(batch, self.model(batch.clone(), **how))  # some networks write into their input
         if not is_finite(result):
             result = self._in_fp32(batch, how, result)
-        return result[..., :height, :width].clamp(0, 1)
+        return result.clamp(0, 1)
+
+    def _checked(self, batch: Tensor, result: Any) -> Tensor:
+        """The model's answer, if it is one of the right size: what is too large would be cut off unseen."""
+        if not isinstance(result, Tensor):
+            raise ValueError(f"The model gave a {type(result).__name__} instead of a picture. Choose another model.")
+        expected = *batch.shape[:2], batch.shape[2] * self.scale, batch.shape[3] * self.scale
+        if result.shape != expected:
+            raise ValueError(
+                f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected[-2:]}. (The result has "
+                f"the shape {tuple(result.shape)}, the tile {tuple(batch.shape)}.) Choose another model."
+            )
+        return result
 
     def _in_fp32(self, batch: Tensor, how: dict[str, Any], result: Tensor) -> Tensor:
         """The output once more in fp32, if that was not its precision: `result` has NaN or infinity."""

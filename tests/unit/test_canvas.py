@@ -11,8 +11,8 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import devices, pixels, plan, prepare, system_memory, upscale
-from apisr_pack.tests.nearest import BlurModel, NearestModel
 from apisr_pack.tests.peaks import peak_bytes
+from apisr_pack.tests.standins import BlurModel, NearestModel
 from torch import Tensor
 
 

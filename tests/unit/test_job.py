@@ -12,7 +12,7 @@ from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import Callbacks, Job, Placement, prepare, session
 from apisr_pack.engine.conditions import Conditions, Tried, learned, smaller
 from apisr_pack.engine.tiling import Limits
-from apisr_pack.tests.nearest import NearestModel
+from apisr_pack.tests.standins import NearestModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

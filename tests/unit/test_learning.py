@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +12,8 @@ from apisr_pack.apisr_archs import Facts, Halo, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import devices, estimate, plan, upscale
 from apisr_pack.tests import trained
-from apisr_pack.tests.nearest import NearestModel
-from torch import Tensor
+from apisr_pack.tests.standins import FACTS, Nearest, NearestModel, StandIn, on_meta
 
-FACTS = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 SMALL, LARGE = 100 * 100, 300 * 300
 """Input pixels of a tile; workspaces of a constant size are most of what a small one takes."""
@@ -113,7 +110,7 @@ def test_how_far_one_tile_corrects_an_estimate(peak: float, pixels: int, factor:
     assert facts.bytes_per_pixel[torch.float32] == 10_000, "the other dtypes are not touched"
 
 
-class Counted:
+class Tiles:
     """In the place of `devices.measured`: tiles take `per_pixel` bytes and a workspace; which were measured is kept."""
 
     def __init__(self, model: NearestModel, per_pixel: int, workspace: int = 0) -> None:
@@ -129,10 +126,9 @@ class Counted:
         peak.bytes = height * width * self.per_pixel + self.workspace
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, per_pixel: int, workspace: int = 0) -> tuple[NearestModel, Counted]:
-    model = NearestModel()
-    model.facts = FACTS
-    counted = Counted(model, per_pixel, workspace)
+def counted(monkeypatch: pytest.MonkeyPatch, per_pixel: int, workspace: int = 0) -> tuple[NearestModel, Tiles]:
+    model = NearestModel(facts=FACTS)
+    counted = Tiles(model, per_pixel, workspace)
     monkeypatch.setattr(devices, "measured", counted)
     return model, counted
 
@@ -185,29 +181,19 @@ def test_a_tile_that_teaches_makes_room_for_larger_ones(monkeypatch: pytest.Monk
 
 def test_what_the_cpu_took_is_not_the_gpu_s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Facts that were learned after the CPU had taken over stay with that call."""
-
-    class Nowhere(NearestModel):
-        device = torch.device("meta")
-
-        def __call__(self, image: Tensor) -> Tensor:
-            if image.is_meta:
-                raise torch.OutOfMemoryError("out of memory")
-            return super().__call__(image)
-
-    model = Nowhere()
-    model.facts = FACTS
-    monkeypatch.setattr(devices, "measured", Counted(model, per_pixel=300))
+    model = NearestModel(facts=FACTS, fails=on_meta, device=torch.device("meta"))
+    monkeypatch.setattr(devices, "measured", Tiles(model, per_pixel=300))
     upscale(model, torch.rand(1, 300, 280, 3), budget=10**9, cpu_fallback=True)
     assert model.facts is FACTS
 
 
 def test_a_model_that_takes_no_facts_is_upscaled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slots(NearestModel):
-        facts = property(lambda _: replace(FACTS))
+    class Fixed(StandIn):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "facts" and hasattr(self, "facts"):
+                raise AttributeError(name)
+            super().__setattr__(name, value)
 
-        def __init__(self) -> None:
-            self.scale, self.model = 2, NearestModel().model
-
-    model: Any = Slots()
-    monkeypatch.setattr(devices, "measured", Counted(model, per_pixel=1500))
+    model = Fixed(Nearest())
+    monkeypatch.setattr(devices, "measured", Tiles(model, per_pixel=1500))
     assert upscale(model, torch.rand(1, 300, 280, 3)).shape == (1, 600, 560, 3)

@@ -9,7 +9,7 @@ import torch
 from apisr_pack.apisr_archs import NotEnoughMemory, is_out_of_memory, load_model
 from apisr_pack.engine import pixels, run, upscale
 from apisr_pack.tests import trained
-from apisr_pack.tests.nearest import NearestModel, enlarged
+from apisr_pack.tests.standins import NearestModel, enlarged
 from torch import Tensor
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"

@@ -13,7 +13,7 @@ from apisr_pack.apisr_archs import UpscaleModel, load_model
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import passes, upscale
 from apisr_pack.tests import reference, trained
-from apisr_pack.tests.nearest import BlurModel, Counted
+from apisr_pack.tests.standins import BlurModel, Counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.engine import Callbacks, Cancelled, Placement, prepare, session, upscale
-from apisr_pack.tests.nearest import NearestModel, enlarged
+from apisr_pack.tests.standins import NearestModel, enlarged
 from torch import Tensor
 
 

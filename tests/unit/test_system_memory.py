@@ -9,7 +9,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import NotEnoughMemory
 from apisr_pack.engine import devices, system_memory, upscale
-from apisr_pack.tests.nearest import NearestModel
+from apisr_pack.tests.standins import NearestModel
 
 GIB = 2**30
 NO_LIMIT_V1 = "9223372036854771712"
@@ -22,14 +22,15 @@ MACHINE: Files = {"proc/meminfo": f"MemTotal:  {64 * 2**20} kB\nMemAvailable:  {
 def v2(group: str, limit: str | int, used: int, cache: int = 0) -> Files:
     """A group of version 2; `cache` is the part of `used` that can be dropped at once."""
     folder = f"sys/fs/cgroup{group}"
-    statistics = f"anon {used - cache}\nfile {cache}\ninactive_file {cache}\nactive_file 0\n"
+    statistics = f"anon {used - cache}\nfile {cache}\ninactive_file {cache - cache // 3}\nactive_file {cache // 3}\n"
     return {f"{folder}/memory.max": limit, f"{folder}/memory.current": used, f"{folder}/memory.stat": statistics}
 
 
 def v1(group: str, limit: str | int, used: int, cache: int = 0, above: str | int = NO_LIMIT_V1) -> Files:
     """A group of version 1, whose statistics know of a limit somewhere above. inactive_file: of this group alone."""
     folder = f"sys/fs/cgroup/memory{group}"
-    statistics = f"inactive_file 0\nhierarchical_memory_limit {above}\ntotal_inactive_file {cache}\n"
+    cached = f"total_inactive_file {cache - cache // 3}\ntotal_active_file {cache // 3}\n"
+    statistics = f"inactive_file 0\nhierarchical_memory_limit {above}\n{cached}"
     limits = {f"{folder}/memory.limit_in_bytes": limit, f"{folder}/memory.usage_in_bytes": used}
     return {**limits, f"{folder}/memory.stat": statistics}
 
