@@ -5,7 +5,7 @@ In the order of the data:
     networks    a state dict -> a network, by keys and shapes
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
     model       UPSCALE_MODEL: how a network is run
-    load        all of it: path -> UPSCALE_MODEL
+    load        all of it: path, or name of a known model -> UPSCALE_MODEL
     errors, text    what goes wrong, in words that every output of the process can write
 """
 
