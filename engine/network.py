@@ -68,8 +68,8 @@ class Network:
         expected = *batch.shape[:2], batch.shape[2] * self.scale, batch.shape[3] * self.scale
         if result.shape != expected:
             raise ValueError(
-                f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected[-2:]}. (The result has "
-                f"the shape {tuple(result.shape)}, the tile {tuple(batch.shape)}.) Choose another model."
+                f"The model made {tuple(result.shape[-2:])} pixels of a tile; expected {expected[-2:]}. (The result "
+                f"has the shape {tuple(result.shape)}, the tile {tuple(batch.shape)}.) Choose another model."
             )
         return result
 
