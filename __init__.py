@@ -1,7 +1,7 @@
 """APISR for ComfyUI: anime super-resolution with exact tiling.
 
 From Python, with this folder importable as `apisr`, everything in `__all__` is here: `apisr.load_model`,
-`apisr.upscale` and the errors. The names are resolved on first use (PEP 562), so that importing this module, as
+`apisr.upscale`, sessions for streams, and the errors. The names are resolved on first use (PEP 562), so that importing this module, as
 ComfyUI does at its start, imports neither torch nor spandrel.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         UnsupportedWeights,
         load_model,
     )
-    from .engine import Cancelled, upscale
+    from .engine import Callbacks, Cancelled, Job, Placement, prepare, session, upscale
 else:  # with a __getattr__ in sight, type checkers would take any name for right
 
     def __getattr__(name: str) -> object:
@@ -32,12 +32,17 @@ else:  # with a __getattr__ in sight, type checkers would take any name for righ
 __all__ = [
     "load_model",
     "upscale",
+    "prepare",
+    "session",
     "ApisrError",
+    "Callbacks",
     "Cancelled",
     "CorruptWeights",
     "DownloadFailed",
+    "Job",
     "MissingWeights",
     "NotEnoughMemory",
+    "Placement",
     "UnsafeWeights",
     "UnsupportedWeights",
 ]

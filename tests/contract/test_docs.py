@@ -106,6 +106,7 @@ def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
         assert result.split()[0] == f"{width}x{height}", mode
 
 
+@pytest.mark.slow
 def test_the_python_script_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> None:
     """In a folder with the checkout as `apisr`, in a process of its own."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## From Python\n")[2].partition("\n## ")[0]

@@ -187,6 +187,7 @@ def test_a_white_disc_stays_white(bundled: UpscaleModel, alpha_by: str) -> None:
     assert (black[shown] - plain).min() < -30 / 255, "as it would be without the extension"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", EDGES, ids=["hair", "arm"])
 def test_the_model_makes_sharper_edges_than_the_filter(bundled: UpscaleModel, edge: tuple[str, int, int]) -> None:
     soft: dict[str, float] = {}

@@ -68,6 +68,7 @@ def bundled() -> UpscaleModel:
     return load_model(BUNDLED)
 
 
+@pytest.mark.slow
 def test_a_cartoon_is_as_if_all_of_it_were_computed(bundled: UpscaleModel) -> None:
     frames = cartoon(112, 160, MOVES)
     got, expected, counted, report = with_and_without(bundled, frames)
