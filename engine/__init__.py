@@ -16,7 +16,7 @@ In the order of the data:
     runner   all of it: `upscale`
 """
 
-from .alpha import ALPHA_MODES
+from .alpha import ALPHA_MODES, with_mask
 from .frames import CANVAS_SHARE, canvas_bytes
 from .memory import bytes_for
 from .progress import Cancelled
@@ -38,4 +38,5 @@ __all__ = [
     "plan",
     "target_size",
     "upscale",
+    "with_mask",
 ]

@@ -170,7 +170,10 @@ class Frames:
         if alpha.is_constant(opacity):
             self.tiler.deliver.copy(output, opacity[:1, :1].expand_as(output))
             self.passes_done += self.passes_per_frame - len(self.steps)
-        elif self.alpha_by == "model":
+            return
+        if self.alpha_by == "model":
             self._passes(opacity, output)
         else:
             self.tiler.deliver.copy(output, pixels.resize(opacity, (output.shape[0], output.shape[1])))
+        self.tiler.deliver.wait()
+        alpha.restore_extremes(output, opacity)

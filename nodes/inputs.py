@@ -1,0 +1,79 @@
+"""`resize_to` of the upscale nodes: a choice that brings the number that goes with it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..engine import arguments
+
+RESIZE_TO = "resize_to"
+MOST_PIXELS = 16384
+"""Longest side that a picture of ComfyUI may be asked to have, as in its own nodes."""
+
+
+def resize_options() -> list[io.DynamicCombo.Option]:
+    """The options of the input `resize_to`; the first one is the default."""
+    return [io.DynamicCombo.Option(mode, [number] if number else []) for mode, number in _numbers().items()]
+
+
+def size_request(resize_to: Any, others: Mapping[str, Any]) -> tuple[str, float]:
+    """What the user asks for, as `resize_to` and `amount` of `engine.target_size`.
+
+    ComfyUI nests the number under a choice that it knows: {"resize_to": "factor", "factor": 1.5}. In every other case
+    (a link into `resize_to`, an unknown choice) the choice arrives as it was sent and the number beside it, as
+    "resize_to.factor". A number that is missing, or None, has its default: a promoted widget of a subgraph does not
+    send the number of a choice that was changed there.
+
+    Args:
+        resize_to: what `execute` got for the input of this name; None if nothing.
+        others: inputs that `execute` does not name.
+
+    Raises:
+        ValueError: the choice or the number cannot be meant; the message names the input.
+    """
+    numbers = {name.removeprefix(f"{RESIZE_TO}."): value for name, value in others.items()}
+    if isinstance(resize_to, dict) and RESIZE_TO in resize_to:
+        numbers |= resize_to
+        resize_to = resize_to[RESIZE_TO]
+    expected = _numbers()
+    if resize_to is None:
+        _refuse_number_without_choice(others)
+        resize_to = next(iter(expected))
+    arguments.one_of(resize_to, RESIZE_TO, tuple(expected))
+    number = expected[resize_to]
+    if number is None:
+        return resize_to, 1.0
+    value = numbers.get(number.id)
+    return resize_to, arguments.positive(number.default if value is None else value, f"{RESIZE_TO}.{number.id}")
+
+
+def _refuse_number_without_choice(others: Mapping[str, Any]) -> None:
+    given = next((name for name in others if name.startswith(f"{RESIZE_TO}.")), None)
+    if given is not None:
+        raise ValueError(f"{given} is given without {RESIZE_TO}. Set {RESIZE_TO} to one of: {', '.join(_numbers())}.")
+
+
+def _numbers() -> dict[str, io.Int.Input | io.Float.Input | None]:
+    """Each choice, in the order of the menu, and the input that it brings."""
+    return {
+        "model scale": None,
+        "factor": io.Float.Input(
+            "factor", optional=True, default=2.0, min=0.01, max=16.0, step=0.05, tooltip="Times the size of the input."
+        ),
+        "longer side": _pixels(2048, "Length of the longer side, in pixels."),
+        "shorter side": _pixels(1080, "Length of the shorter side, in pixels."),
+        "megapixels": io.Float.Input(
+            "megapixels",
+            optional=True,
+            default=4.0,
+            min=0.01,
+            max=256.0,
+            step=0.05,
+            tooltip="Width times height, in units of 1024 x 1024 pixels.",
+        ),
+    }
+
+
+def _pixels(default: int, tooltip: str) -> io.Int.Input:
+    return io.Int.Input("pixels", optional=True, default=default, min=16, max=MOST_PIXELS, tooltip=tooltip)
