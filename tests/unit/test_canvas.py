@@ -51,7 +51,7 @@ def test_all_pictures_use_the_same_canvas(
     assert len(kept) == 1, "the largest, made for the first picture, also has room for the others"
 
 
-@pytest.mark.parametrize("size", [(5, 1), (40, 1), (1, 1), (1, 5)], ids=str)
+@pytest.mark.parametrize("size", [(5, 1), (21, 1), (1, 1), (1, 5)], ids=str)
 def test_results_that_are_one_pixel_wide(size: tuple[int, int]) -> None:
     """PyTorch 2.11's filter gives them the first row again and again."""
     picture = torch.rand(1, 9, 4, 1)

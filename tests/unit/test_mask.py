@@ -119,13 +119,19 @@ def test_constant_mask_stays_exactly_constant(value: float, size: tuple[int, int
 # Opaque and transparent areas, after a network or a filter
 
 
+@pytest.mark.parametrize("upright", [False, True], ids=["columns", "rows"])
 @pytest.mark.parametrize("size", [(60, 80), (30, 40), (23, 97), (7, 9), (1, 1)], ids=str)
-def test_extremes_come_back_where_there_is_nothing_else_near(size: tuple[int, int]) -> None:
+def test_extremes_come_back_where_there_is_nothing_else_near(size: tuple[int, int], upright: bool) -> None:
     source = torch.full((15, 20, 1), 0.5)
     source[:, :6] = 0
     source[:, 12:] = 1
     enlarged = torch.full((*size, 1), 0.3)
-    restore_extremes(enlarged, source)
+    if upright:
+        turned = enlarged.transpose(0, 1).contiguous()
+        restore_extremes(turned, source.transpose(0, 1))
+        enlarged = turned.transpose(0, 1)
+    else:
+        restore_extremes(enlarged, source)
     reach = 2 * max(1, -(-20 // size[1]))
     for column, value in enumerate(enlarged[0, :, 0].tolist()):
         at = column * 20 // size[1]
