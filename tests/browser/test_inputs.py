@@ -56,6 +56,16 @@ _LINK_MASK = """() => {
     const picture = window.app.graph.nodes.find(node => node.type === "LoadImage");
     picture.connect(1, node, window.apisrTest.slot(node, "mask"));
 }"""
+_PLACE_OF_CHOICE = """() => {
+    const node = window.apisrTest.ours();
+    const widget = node.widgets.find(widget => widget.name === "resize_to");
+    const { ds, canvas } = window.app.canvas;
+    const corner = canvas.getBoundingClientRect();
+    return [
+        (node.pos[0] + node.size[0] / 2 + ds.offset[0]) * ds.scale + corner.left,
+        (node.pos[1] + widget.y + 10 + ds.offset[1]) * ds.scale + corner.top,
+    ];
+}"""
 _MAKE_SUBGRAPH = """names => {
     const { subgraph } = window.app.graph.convertToSubgraph(new Set([window.apisrTest.ours()]));
     const [inner] = subgraph.nodes;
@@ -118,6 +128,19 @@ def test_each_choice_shows_and_sends_its_number_alone(opened: Page, page_problem
         assert sent_size(opened) == {"resize_to": choice, **number}
         opened.screenshot(path=tmp_path / f"{choice}.png")
     assert page_problems == []
+
+
+def test_a_choice_is_made_with_the_mouse(opened: Page, renderer: str) -> None:
+    if renderer == "vue":
+        node = opened.locator(".lg-node").filter(has_text="Upscale Image (APISR)")
+        node.get_by_role("combobox", name="resize_to").click()
+        opened.get_by_role("option", name="shorter side").click()
+        expect(node.get_by_text("pixels", exact=True)).to_be_visible()
+        expect(node.get_by_text("factor", exact=True)).to_have_count(0)
+    else:
+        opened.mouse.click(*opened.evaluate(_PLACE_OF_CHOICE))
+        opened.locator(".litemenu-entry").filter(has_text="shorter side").click()
+    assert sent_size(opened) == {"resize_to": "shorter side", "resize_to.pixels": 1080}
 
 
 def test_a_saved_workflow_comes_back_with_its_choice_and_number(opened: Page) -> None:
