@@ -32,26 +32,32 @@ def size_request(resize_to: Any, others: Mapping[str, Any]) -> tuple[str, float]
     Raises:
         ValueError: the choice or the number cannot be meant; the message names the input.
     """
-    numbers = {name.removeprefix(f"{RESIZE_TO}."): value for name, value in others.items()}
-    if isinstance(resize_to, dict) and RESIZE_TO in resize_to:
-        numbers |= resize_to
-        resize_to = resize_to[RESIZE_TO]
+    choice, numbers = _flat(resize_to, others)
     expected = _numbers()
-    if resize_to is None:
-        _refuse_number_without_choice(others)
-        resize_to = next(iter(expected))
-    arguments.one_of(resize_to, RESIZE_TO, tuple(expected))
-    number = expected[resize_to]
+    if choice is None:
+        _refuse_number_without_choice(numbers)
+        choice = next(iter(expected))
+    arguments.one_of(choice, RESIZE_TO, tuple(expected))
+    number = expected[choice]
     if number is None:
-        return resize_to, 1.0
-    value = numbers.get(number.id)
-    return resize_to, arguments.positive(number.default if value is None else value, f"{RESIZE_TO}.{number.id}")
+        return choice, 1.0
+    name = f"{RESIZE_TO}.{number.id}"
+    value = numbers.get(name)
+    return choice, arguments.positive(number.default if value is None else value, name)
 
 
-def _refuse_number_without_choice(others: Mapping[str, Any]) -> None:
-    given = next((name for name in others if name.startswith(f"{RESIZE_TO}.")), None)
-    if given is not None:
-        raise ValueError(f"{given} is given without {RESIZE_TO}. Set {RESIZE_TO} to one of: {', '.join(_numbers())}.")
+def _flat(resize_to: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The choice, and the numbers by their names in API format, nested or not."""
+    numbers = {name: value for name, value in others.items() if name.startswith(f"{RESIZE_TO}.")}
+    if not isinstance(resize_to, dict) or RESIZE_TO not in resize_to:
+        return resize_to, numbers
+    return resize_to[RESIZE_TO], numbers | {f"{RESIZE_TO}.{name}": value for name, value in resize_to.items()}
+
+
+def _refuse_number_without_choice(numbers: Mapping[str, Any]) -> None:
+    if numbers:
+        name, choices = next(iter(numbers)), ", ".join(_numbers())
+        raise ValueError(f"{name} is given without {RESIZE_TO}. Set {RESIZE_TO} to one of: {choices}.")
 
 
 def _numbers() -> dict[str, io.Int.Input | io.Float.Input | None]:
