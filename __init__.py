@@ -1,8 +1,8 @@
 """APISR for ComfyUI: anime super-resolution with exact tiling.
 
 From Python, with this folder importable as `apisr`, everything in `__all__` is here: `apisr.load_model`,
-`apisr.upscale`, sessions for streams, and the errors. The names are resolved on first use (PEP 562), so that importing this module, as
-ComfyUI does at its start, imports neither torch nor spandrel.
+`apisr.upscale`, sessions for streams, and the errors. Names are resolved on first use (PEP 562), so that importing
+this module, as ComfyUI does at its start, imports neither torch nor spandrel.
 """
 
 TYPE_CHECKING = False  # as in typing, which is not imported for one constant; type checkers know the name

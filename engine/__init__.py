@@ -21,7 +21,7 @@ In the order of the data:
     run          all of it: `session` for a stream, `upscale` for a batch
 """
 
-from .alpha import ALPHA_MODES
+from .alpha import ALPHA_MODES, with_mask
 from .estimate import bytes_for
 from .job import Job, prepare
 from .progress import Cancelled
@@ -48,4 +48,5 @@ __all__ = [
     "target_size",
     "upscale",
     "upscale_batch",
+    "with_mask",
 ]

@@ -1,16 +1,67 @@
 """Transparent pictures: what the network sees where nothing is to be seen, and alpha at the new size."""
 
+from math import ceil
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ALPHA_MODES = ("filter", "model")
-"""How alpha is enlarged: by the filter of any resize, or by the network, as a grey picture: sharper, and slower."""
+from . import arguments, pixels
+
+ALPHA_MODES = ("model", "filter")
+"""How alpha is enlarged: by the network, as a grey picture, or by the filter of any resize: softer, and faster."""
+
+
+def with_mask(images: Tensor, mask: Tensor) -> Tensor:
+    """(B, H, W, C) and a mask -> (B, H, W, 4), with alpha = 1 - mask. RGBA pictures lose the alpha that they had.
+
+    Args:
+        images: as `arguments.pictures` returns them.
+        mask: see `arguments.masks`: one for all pictures, or one for each. ComfyUI's convention: 1 is transparent.
+            Resized to the pictures, which may change its shape. Values outside [0, 1] count as 0 or 1, NaN as 0.
+
+    Raises:
+        ValueError: it is no mask, or there are neither one nor as many as pictures.
+    """
+    mask = arguments.masks(mask)
+    count, height, width, channels = images.shape
+    if len(mask) not in (1, count):
+        raise ValueError(
+            f"mask has {len(mask)} masks, and there are {count} pictures; expected one mask, or one for each picture."
+        )
+    if not images.numel():  # a batch without pictures may have any size
+        return images.new_empty((count, height, width, 4))
+    mask = mask.to(images.device, torch.float32).nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
+    if mask.shape[1:] != (height, width):
+        mask = torch.stack([pixels.resize(each.unsqueeze(-1), (height, width)).squeeze(-1) for each in mask])
+        mask = (mask * 65535).round() / 65535  # areas of 0 and of 1, which the filter leaves by a rounding error
+    opacity = (1 - mask).to(images.dtype).unsqueeze(-1).expand(count, -1, -1, -1)
+    colors = images[..., :3].expand(-1, -1, -1, 3) if channels == 1 else images[..., :3]
+    return torch.cat((colors, opacity), dim=-1)
 
 
 def is_constant(alpha: Tensor) -> bool:
     """Whether all pixels of (H, W, 1) are the same: nothing to compute then."""
     return torch.equal(alpha, alpha[:1, :1].expand_as(alpha))
+
+
+def restore_extremes(enlarged: Tensor, source: Tensor) -> None:
+    """Set `enlarged`, (h, w, 1), to exactly 0 or 1, in place, where `source`, (H, W, 1), is that all around.
+
+    A network and a filter miss by up to a few steps of 255, which would let a background through opaque parts.
+    """
+    size = enlarged.shape[:2]
+    reach = [2 * max(1, ceil(before / after)) for before, after in zip(source.shape[:2], size, strict=True)]
+    rows, columns = (
+        (torch.arange(after, device=source.device) * before).div(after, rounding_mode="floor")
+        for before, after in zip(source.shape[:2], size, strict=True)
+    )
+    for value in (0, 1):
+        others = (source != value).permute(2, 0, 1).unsqueeze(0).float()  # (1, 1, H, W)
+        near = F.max_pool2d(others, (2 * reach[0] + 1, 1), 1, (reach[0], 0))
+        near = F.max_pool2d(near, (1, 2 * reach[1] + 1), 1, (0, reach[1]))
+        is_alone = near[0, 0].eq(0)[:, columns]  # (H, w)
+        enlarged.masked_fill_(is_alone[rows].unsqueeze(-1).to(enlarged.device), value)
 
 
 def extended_colors(picture: Tensor) -> Tensor:

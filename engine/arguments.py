@@ -39,6 +39,31 @@ def pictures(images: Any, name: str = "images") -> Tensor:
     return images
 
 
+def masks(mask: Any, name: str = "mask") -> Tensor:
+    """`mask` as (B, H, W).
+
+    Besides that shape, (H, W) is one mask, and (B, 1, H, W) or (B, H, W, 1) is taken too.
+
+    Raises:
+        ValueError: it is no tensor, has another shape, no mask, no pixels, or neither floats nor booleans.
+    """
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"{name} is {_what(mask)}; expected a tensor of masks, (batch, height, width).")
+    shape = tuple(mask.shape)
+    if mask.ndim == 4 and 1 in (shape[1], shape[3]):
+        mask = mask[:, 0] if shape[1] == 1 else mask[..., 0]
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim != 3 or 0 in mask.shape:
+        raise ValueError(
+            f"{name} has the shape {shape}; expected (batch, height, width), and at least one pixel. A mask is made "
+            'from a picture by "Convert Image to Mask".'
+        )
+    if mask.dtype != torch.bool:
+        floats(mask.dtype, name)
+    return mask
+
+
 def floats(dtype: torch.dtype, name: str) -> None:
     """Raises ValueError unless `dtype` is a real floating-point one."""
     if not dtype.is_floating_point:

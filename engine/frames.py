@@ -163,7 +163,10 @@ class Frames:
         if alpha.is_constant(opacity):
             self.delivery.copy(output, opacity[:1, :1].expand_as(output))
             self.passes_done += self.job.passes_per_picture - len(self.job.sizes)
-        elif self.job.alpha_by == "model":
+            return
+        if self.job.alpha_by == "model":
             self._passes(opacity, output)
         else:
             self.delivery.copy(output, pixels.resize(opacity, (output.shape[0], output.shape[1])))
+        self.delivery.wait()
+        alpha.restore_extremes(output, opacity)

@@ -1,6 +1,6 @@
 """Means over a whole picture from its tiles, for networks that would look at all of it at once (DAT).
 
-Such a network normalises and weighs channels by means over all pixels. A tile that used its own would get other colours
+Such a network normalises and weighs channels by means over all pixels. A tile that used its own would get other colors
 than its neighbours. So all tiles are computed some times, only for their means, each time with those that the time
 before gave; the first time with their own. Then the picture is computed with means that are nearly the whole's.
 """

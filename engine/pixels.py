@@ -38,6 +38,8 @@ def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if picture.shape[:2] == size:
         return picture
+    if size[1] == 1 < size[0]:  # PyTorch's filter repeats the first row of a result that is one pixel wide
+        return resize(picture.transpose(0, 1), (size[1], size[0])).transpose(0, 1)
     reduction = max(picture.shape[0] / size[0], picture.shape[1] / size[1])
     device = picture.device if picture.is_cuda and reduction <= MOST_ON_CUDA else torch.device("cpu")
     batch = picture.permute(2, 0, 1).unsqueeze(0).to(device, torch.float32)  # (1, C, H, W)

@@ -25,7 +25,7 @@ def target_size(
     multiple_of = arguments.whole(multiple_of, "multiple_of", least=1)
     if resize_to in ("longer side", "shorter side") and amount < 16:
         raise ValueError(
-            f"amount is {amount:g}, and resize_to is {resize_to!r}: give the side in pixels, at least 16, like 2048."
+            f"resize_to is {resize_to!r}, of {amount:g} pixels; expected the side in pixels, at least 16, like 2048."
         )
     factor = {
         "model scale": float(scale),
@@ -38,7 +38,7 @@ def target_size(
     if resize_to != "model scale" and max(size) > MAX_SIDE:
         raise ValueError(
             f"The result would be {size[1]:.7g}x{size[0]:.7g} pixels; at most {MAX_SIDE} a side. "
-            f"Check amount ({amount:g}) and resize_to ({resize_to!r})."
+            f"Check resize_to ({resize_to!r}, {amount:g})."
         )
     return size
 

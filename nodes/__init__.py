@@ -2,6 +2,7 @@
 
 catalogue   what the model list shows -> a file
 host        memory manager, progress, interrupt: as plain callables
+inputs      resize_to: a choice that brings its number
 loader      Load APISR Model
 upscale     Upscale Image (APISR)
 """

@@ -1,4 +1,4 @@
-"""Upscale Image (APISR): UPSCALE_MODEL + IMAGE -> IMAGE."""
+"""Upscale Image (APISR): UPSCALE_MODEL + IMAGE, perhaps with a MASK -> IMAGE."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from .. import engine
 from ..apisr_archs import facts_of, is_misread_grl
 from ..apisr_archs.errors import printable_errors
 from ..engine import arguments
-from . import host
+from . import host, inputs
 
 
 class APISRUpscale(io.ComfyNode):
@@ -25,24 +25,17 @@ class APISRUpscale(io.ComfyNode):
                 io.Image.Input(
                     "image", tooltip="One picture or a batch of any size. Grey and transparent pictures work too."
                 ),
-                io.Combo.Input(
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip='Makes the result transparent where the mask is white. Takes the MASK of "Load Image".',
+                ),
+                io.DynamicCombo.Input(
                     "resize_to",
                     optional=True,
-                    options=list(engine.RESIZE_MODES),
-                    default="model scale",
-                    tooltip="How large the result is. model scale: as the model gives it (amount is not used). "
-                    "The others resize it, by an antialiased filter, to what amount says. The model runs twice when "
-                    "the result is to be much larger than it gives.",
-                ),
-                io.Float.Input(
-                    "amount",
-                    optional=True,
-                    default=2.0,
-                    min=0.01,
-                    max=16384.0,
-                    step=0.05,
-                    tooltip="factor: times the input, like 1.5. longer side, shorter side: pixels, like 2048. "
-                    "megapixels: 1024 x 1024 pixels each, like 4. model scale: not used.",
+                    options=inputs.resize_options(),
+                    tooltip="How large the result is. model scale: as the model gives it. The others resize that by an "
+                    "antialiased filter. The model runs twice when the result is to be much larger than it gives.",
                 ),
                 io.Int.Input(
                     "multiple_of",
@@ -74,6 +67,15 @@ class APISRUpscale(io.ComfyNode):
                     tooltip="Input pixels that tiles share. 0: what the model needs for a picture without seams. "
                     "Less is faster and may show seams.",
                 ),
+                io.Combo.Input(
+                    "tiling",
+                    optional=True,
+                    options=list(engine.PRESETS),
+                    default="exact",
+                    advanced=True,
+                    tooltip="Only matters when tiles are needed. exact: the result does not show them. "
+                    "fast: tiles share less, and may show a little.",
+                ),
                 io.Boolean.Input(
                     "reuse_frames",
                     optional=True,
@@ -83,22 +85,13 @@ class APISRUpscale(io.ComfyNode):
                     "and moves small parts often.",
                 ),
                 io.Combo.Input(
-                    "preset",
-                    optional=True,
-                    options=list(engine.PRESETS),
-                    default="exact",
-                    advanced=True,
-                    tooltip="Only matters when tiles are needed. exact: the result does not show them. "
-                    "fast: tiles share less, and may show a little.",
-                ),
-                io.Combo.Input(
                     "alpha",
                     optional=True,
                     options=list(engine.ALPHA_MODES),
-                    default="filter",
+                    default="model",
                     advanced=True,
-                    tooltip="How the transparency of a picture is enlarged. filter: softly. model: by the model, with "
-                    "sharp edges, in twice the time.",
+                    tooltip="How transparency is enlarged. model: by the model, with sharp edges, in twice the time. "
+                    "filter: softly. Where all is equally transparent, both are the same and cost nothing.",
                 ),
                 io.Boolean.Input(
                     "cpu_fallback",
@@ -109,7 +102,8 @@ class APISRUpscale(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.Image.Output(tooltip="The upscaled pictures, with the channels of the input.")],
+            outputs=[io.Image.Output(tooltip="The upscaled pictures, with the channels of image; RGBA with a mask.")],
+            accept_all_inputs=True,  # see `inputs.size_request`
         )
 
     @classmethod
@@ -118,25 +112,29 @@ class APISRUpscale(io.ComfyNode):
         cls,
         upscale_model: Any,
         image: Any,
-        resize_to: str = "model scale",
-        amount: float = 2.0,
+        mask: Any = None,
+        resize_to: Any = None,
         multiple_of: int = 1,
         tile_size: int = 0,
         overlap: int = 0,
+        tiling: str = "exact",
         reuse_frames: bool = True,
-        preset: str = "exact",
-        alpha: str = "filter",
+        alpha: str = "model",
         cpu_fallback: bool = False,
+        **others: Any,
     ) -> io.NodeOutput:
         # other nodes may hand over anything
         arguments.upscale_model(upscale_model, "upscale_model")
         image = arguments.pictures(image, "image")
-        arguments.one_of(preset, "preset", engine.PRESETS)
+        if mask is not None:
+            image = engine.with_mask(image, mask)
+        mode, amount = inputs.size_request(resize_to, others)
+        arguments.one_of(tiling, "tiling", engine.PRESETS)
         arguments.one_of(alpha, "alpha", engine.ALPHA_MODES)
-        tiling = {
+        tiles = {
             "tile": arguments.whole(tile_size, "tile_size", least=0) or None,
             "overlap": arguments.whole(overlap, "overlap", least=0) or None,
-            "preset": preset,
+            "preset": tiling,
         }
         tell = host.teller(cls.hidden.unique_id)
         if is_misread_grl(upscale_model):
@@ -145,10 +143,10 @@ class APISRUpscale(io.ComfyNode):
         if not height or not width:  # what core nodes make of a video without frames
             return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
         scale = facts_of(upscale_model).scale
-        size = engine.target_size(height, width, scale, resize_to, amount, multiple_of)
+        size = engine.target_size(height, width, scale, mode, amount, multiple_of)
         if not count:
             return io.NodeOutput(engine.upscale(upscale_model, image, size=size, **host.output_options()))
-        job = engine.prepare(upscale_model, image.shape, size=size, alpha_by=alpha, **tiling)
+        job = engine.prepare(upscale_model, image.shape, size=size, alpha_by=alpha, **tiles)
         host.require_room(job)
         callbacks = engine.Callbacks(host.progress(), host.stop_if_interrupted, tell, host.is_out_of_memory)
         with host.loaded(upscale_model, job) as placement:

@@ -54,8 +54,8 @@ def facts(config: CompactConfig) -> Facts:
     radius = config.convs + 2
     exact = -(-radius // 8) * 8
     # numbers that are held per pixel: by two layers of the body at once; by the last layer and the result
-    colours, detail = config.channels, config.channels * config.scale**2
-    body, result = 2 * config.features + colours, config.features + detail + colours
+    colors, detail = config.channels, config.channels * config.scale**2
+    body, result = 2 * config.features + colors, config.features + detail + colors
     most = max(body, result + detail)
     return Facts(
         scale=config.scale,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from apisr_pack.tests.browser.frontend import ROOT
 from apisr_pack.tools.chromium import NO_CHROMIUM, find_chromium
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
@@ -71,6 +72,20 @@ def page(chromium: Browser, browser_server: ComfyServer, page_problems: list[str
     page.wait_for_timeout(2500)  # the frontend loads its default graph after that and would replace ours
     yield page
     context.close()
+
+
+@pytest.fixture(params=["classic", "vue"])
+def renderer(request: pytest.FixtureRequest, browser_server: ComfyServer) -> Iterator[str]:
+    """The frontend's two ways to draw nodes."""
+    browser_server.post_json("/settings/Comfy.VueNodes.Enabled", request.param == "vue")
+    yield request.param
+    browser_server.post_json("/settings/Comfy.VueNodes.Enabled", False)
+
+
+@pytest.fixture
+def example_picture(browser_server: ComfyServer) -> str:
+    """The picture that the example workflow names: part of ComfyUI, but not of a bare base directory."""
+    return browser_server.upload_image(ROOT / "tests" / "art" / "demo.png", name="example.png")
 
 
 def _refuse(route: Route) -> None:

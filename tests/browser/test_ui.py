@@ -13,28 +13,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+from apisr_pack.tests.browser.frontend import EXAMPLES, WORKFLOW, open_workflow, prompt, run
 from playwright.sync_api import Page, expect
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "example_workflows"
-WORKFLOW: dict[str, Any] = json.loads((EXAMPLES / "apisr_upscale.json").read_text(encoding="utf-8"))
 API_TWIN: dict[str, Any] = json.loads((EXAMPLES / "api" / "apisr_upscale.json").read_text(encoding="utf-8"))
 OURS = {"APISRModelLoader": "Load APISR Model", "APISRUpscale": "Upscale Image (APISR)"}
 
 # The box for a missing node, model or picture, and for a failed run.
 COMPLAINT = "error-overlay"
-_SHOWN = "count => window.app.graph.nodes.length === count"
 _SAVED = "() => window.app.graph.nodes.find(node => node.type === 'SaveImage').imgs?.length"
 _SAVED_SIZES = """() => window.app.graph.nodes.find(node => node.type === "SaveImage").imgs
     .map(picture => [picture.naturalWidth, picture.naturalHeight])"""
-_NOTE_END = """() => {
-    window.apisrTestEnd = null;
-    for (const type of ["execution_success", "execution_error"])
-        window.app.api.addEventListener(type, event => { window.apisrTestEnd = type });
-}"""
 _PIXELS_CUT_OFF = """page => Math.max(
     ...[...page.querySelectorAll("*")].map(part => part.getBoundingClientRect().right)
 ) - page.getBoundingClientRect().right"""
@@ -46,40 +38,12 @@ _SELECT = """type => {
 
 
 @pytest.fixture
-def example_picture(browser_server: ComfyServer) -> str:
-    """The picture that the example workflow names: part of ComfyUI, but not of a bare base directory."""
-    return browser_server.upload_image(ROOT / "tests" / "art" / "demo.png", name="example.png")
-
-
-@pytest.fixture
 def broken_model(browser_server: ComfyServer) -> Iterator[str]:
     """A file in the list of models that is none."""
     path = browser_server.models_dir / "broken.pth"
     path.write_bytes(b"<html>Sign in to download</html>")
     yield path.name
     path.unlink()
-
-
-@pytest.fixture(params=["classic", "vue"])
-def renderer(request: pytest.FixtureRequest, browser_server: ComfyServer) -> Iterator[str]:
-    """The frontend's two ways to draw nodes."""
-    browser_server.post_json("/settings/Comfy.VueNodes.Enabled", request.param == "vue")
-    yield request.param
-    browser_server.post_json("/settings/Comfy.VueNodes.Enabled", False)
-
-
-def _open(page: Page, workflow: dict[str, Any]) -> None:
-    """Show a workflow; returns when the frontend has checked it for what is missing."""
-    page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
-    page.wait_for_function(_SHOWN, arg=len(workflow["nodes"]))
-    page.wait_for_timeout(1500)  # the checks run afterwards and announce only what they find
-
-
-def _run(page: Page) -> str:
-    """Press Run; returns "execution_success" or "execution_error"."""
-    page.evaluate(_NOTE_END)
-    page.get_by_test_id("queue-button").click()
-    return page.wait_for_function("() => window.apisrTestEnd", timeout=60_000).json_value()
 
 
 def _what_runs(prompt: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -106,12 +70,12 @@ def _loader_with(model: str) -> dict[str, Any]:
 def test_example_opens_without_complaint_and_runs(
     browser_server: ComfyServer, page: Page, page_problems: list[str], tmp_path: Path
 ) -> None:
-    _open(page, WORKFLOW)
+    open_workflow(page, WORKFLOW)
     page.screenshot(path=tmp_path / "example.png")
-    assert _what_runs(page.evaluate("async () => (await window.app.graphToPrompt()).output")) == _what_runs(API_TWIN)
+    assert _what_runs(prompt(page)) == _what_runs(API_TWIN)
     expect(page.get_by_test_id(COMPLAINT)).to_have_count(0)
     browser_server.free()  # of the other renderer's results
-    assert _run(page) == "execution_success"
+    assert run(page) == "execution_success"
     page.wait_for_function(_SAVED)
     page.screenshot(path=tmp_path / "result.png")
     assert page.evaluate(_SAVED_SIZES) == [[4 * 384, 4 * 288]]
@@ -123,19 +87,19 @@ def test_frontend_complains_of_what_is_missing_but_not_of_models_that_we_fetch(p
     unknown_node = _with(WORKFLOW, "APISRUpscale", type="APISRUpscaleOfLater")
     complaint = page.get_by_test_id(COMPLAINT)
     for entry in _node(WORKFLOW, "APISRModelLoader")["properties"]["models"]:
-        _open(page, _loader_with(entry["name"]))
+        open_workflow(page, _loader_with(entry["name"]))
         expect(complaint).to_have_count(0)
     # else its absence would say nothing
-    _open(page, _loader_with("my_own_model.pth"))
+    open_workflow(page, _loader_with("my_own_model.pth"))
     expect(complaint).to_contain_text("my_own_model.pth")
-    _open(page, unknown_node)
+    open_workflow(page, unknown_node)
     expect(complaint).to_contain_text("APISRUpscaleOfLater")
 
 
 @pytest.mark.usefixtures("example_picture")
 def test_error_panel_names_the_damaged_file_and_what_to_do(broken_model: str, page: Page, tmp_path: Path) -> None:
-    _open(page, _loader_with(broken_model))
-    assert _run(page) == "execution_error"
+    open_workflow(page, _loader_with(broken_model))
+    assert run(page) == "execution_error"
     expect(page.get_by_test_id(COMPLAINT)).to_contain_text("Load APISR Model failed")
     page.get_by_test_id("error-overlay-see-errors").click()
     panel = page.get_by_test_id("runtime-error-panel")
@@ -145,7 +109,7 @@ def test_error_panel_names_the_damaged_file_and_what_to_do(broken_model: str, pa
 
 
 def test_help_panel_shows_the_page_of_each_node(page: Page, tmp_path: Path) -> None:
-    _open(page, WORKFLOW)
+    open_workflow(page, WORKFLOW)
     for node_type, title in OURS.items():
         page.evaluate(_SELECT, node_type)
         page.get_by_test_id("info-button").click()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from apisr_pack.engine import RESIZE_MODES
 from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tools.comfy_server import ExecutionFailed
 
@@ -20,16 +21,28 @@ CONTRACT: dict[str, Any] = json.loads((Path(__file__).parent / "nodes.json").rea
 def test_inputs_and_outputs_are_those_that_workflows_know(comfy: ComfyServer, node: str) -> None:
     """A new input goes to the end of nodes.json, is optional, and its default gives the old result."""
     info = comfy.get_json(f"/object_info/{node}")[node]
-    inputs = [
-        [name, kind, options.get("default"), needed == "required"]
-        for needed in ("required", "optional")
-        for name, (kind, options) in info["input"].get(needed, {}).items()
-    ]
-    assert inputs == CONTRACT[node]["inputs"]
+    assert _described(info["input"]) == CONTRACT[node]["inputs"]
     assert info["output"] == CONTRACT[node]["outputs"]
     assert info["display_name"] == CONTRACT[node]["display_name"]
-    for group in ("required", "optional"):  # there are hidden ones too
-        assert all(options["tooltip"] for _, options in info["input"].get(group, {}).values())
+    assert {
+        name: {choice["key"]: _described(choice["inputs"]) for choice in options["options"]}
+        for name, (kind, options) in info["input"].get("optional", {}).items()
+        if kind == "COMFY_DYNAMICCOMBO_V3"
+    } == CONTRACT[node]["choices"]
+
+
+def _described(inputs: dict[str, Any]) -> list[list[Any]]:
+    """Name, type, default and whether it is required, of each input; there are hidden ones too."""
+    described = []
+    for needed in ("required", "optional"):
+        for name, (kind, options) in inputs.get(needed, {}).items():
+            assert options["tooltip"], name
+            described.append([name, kind, options.get("default"), needed == "required"])
+    return described
+
+
+def test_choices_of_the_size_are_those_of_the_engine() -> None:
+    assert tuple(CONTRACT["APISRUpscale"]["choices"]["resize_to"]) == RESIZE_MODES
 
 
 def test_no_node_is_missing_from_the_contract(comfy: ComfyServer) -> None:
@@ -45,7 +58,9 @@ def test_optional_inputs_may_be_left_out(comfy: ComfyServer) -> None:
 
 
 def test_a_result_that_cannot_fit_is_refused_before_it_is_computed(comfy: ComfyServer) -> None:
-    prompt = wf.ours(wf.BUNDLED, wf.send(comfy, wf.crop(16, 16), "huge.png"), resize_to="factor", amount=4000.0)
+    size = wf.resize_to("longer side", pixels=("pixels", 0))
+    prompt = wf.ours(wf.BUNDLED, wf.send(comfy, wf.crop(16, 16), "huge.png"), **size)
+    prompt["pixels"] = wf.node("PrimitiveInt", value=64000)  # linked numbers are not held to the widget's limits
     with pytest.raises(ExecutionFailed) as caught:
         comfy.run(prompt)
     message = caught.value.details["exception_message"]

@@ -73,7 +73,7 @@ def test_transparency_is_upscaled_beside_the_colours(comfy: ComfyServer) -> None
     name = wf.send(comfy, np.dstack([colours, alpha]), "transparent.png")
     prompt = wf.ours(wf.BUNDLED, name) | {
         "joined": wf.node("JoinImageWithAlpha", image=("picture", 0), alpha=("picture", 1)),
-        "upscaled": wf.our_upscale("model", "joined"),
+        "upscaled": wf.our_upscale("model", "joined", alpha="filter"),
     }
     result = wf.run(comfy, prompt)
 
@@ -90,7 +90,7 @@ def test_no_dark_rim_where_transparency_begins(comfy: ComfyServer) -> None:
     colours[alpha == 0] = 0
     prompt = wf.ours(wf.BUNDLED, wf.send(comfy, np.dstack([colours, alpha]), "rim.png")) | {
         "joined": wf.node("JoinImageWithAlpha", image=("picture", 0), alpha=("picture", 1)),
-        "upscaled": wf.our_upscale("model", "joined", alpha="model"),
+        "upscaled": wf.our_upscale("model", "joined"),
     }
     result = wf.run(comfy, prompt)
     seen = result[result[..., 3] > 8]
@@ -121,9 +121,9 @@ def test_grey_picture_is_treated_as_colours(comfy: ComfyServer) -> None:
 def test_result_has_the_size_asked_for(comfy: ComfyServer) -> None:
     picture = wf.crop(100, 150)
     # 150 and 225 go to the nearest multiples of 8; 200.67 and 301 to those of 2, half-way up
-    by_factor = upscaled(comfy, picture, "size.png", resize_to="factor", amount=1.5, multiple_of=8)
+    by_factor = upscaled(comfy, picture, "size.png", multiple_of=8, **wf.resize_to("factor", factor=1.5))
     assert by_factor.shape == (152, 224, 3)
-    by_side = upscaled(comfy, picture, "size.png", resize_to="longer side", amount=301, multiple_of=2)
+    by_side = upscaled(comfy, picture, "size.png", multiple_of=2, **wf.resize_to("longer side", pixels=301))
     assert by_side.shape == (200, 302, 3)
 
     natural = upscaled(comfy, picture, "size.png")
@@ -134,14 +134,14 @@ def test_result_has_the_size_asked_for(comfy: ComfyServer) -> None:
 def test_hires_fix_gives_exactly_the_size(comfy: ComfyServer) -> None:
     picture = np.tile(wf.crop(152, 208, top=0, left=0), (8, 4, 1))
     assert picture.shape == (1216, 832, 3)
-    result = upscaled(comfy, picture, "hires.png", resize_to="factor", amount=1.5, multiple_of=8)
+    result = upscaled(comfy, picture, "hires.png", multiple_of=8, **wf.resize_to("factor", factor=1.5))
     assert result.shape == (1824, 1248, 3)
 
 
 def test_twice_through_the_model_when_much_more_is_asked_for(comfy: ComfyServer) -> None:
     picture = wf.crop(12, 16)
     once = upscaled(comfy, picture, "once.png")
-    twice = upscaled(comfy, picture, "once.png", resize_to="factor", amount=16.0)
+    twice = upscaled(comfy, picture, "once.png", **wf.resize_to("factor", factor=16.0))
     # between the passes nothing is rounded to 8 bits; the file in between is
     again = upscaled(comfy, once, "twice.png")
     assert twice.shape == again.shape == (192, 256, 3)

@@ -20,6 +20,9 @@ def with_a(what: str, name: str, node: str = "upscaled") -> wf.Prompt:
         "picture": wf.node("EmptyImage", width=5, height=2, batch_size=2, color=0),
         "thing": wf.node("TestingAnything", what=what),
     }
+    choice, _, number = name.partition(".")
+    if number:
+        prompt[node]["inputs"][choice] = number
     prompt[node]["inputs"][name] = ["thing", 0]
     return prompt
 
@@ -38,12 +41,17 @@ def with_a(what: str, name: str, node: str = "upscaled") -> wf.Prompt:
         ("upscale_model", "Chinese", "upscale_model is of the type str; expected an upscale model"),
         ("upscale_model", "list", "upscale_model is a list of 1; expected an upscale model"),
         ("upscale_model", "network", "upscale_model is a bare network (Conv2d); expected an upscale model"),
-        ("amount", "NaN", "amount is nan; expected more than 0"),
+        ("mask", "list", "mask is a list of 1; expected a tensor of masks, (batch, height, width)"),
+        ("mask", "bytes", "mask has the shape (2, 2, 5, 3); expected (batch, height, width)"),
+        ("mask", "B, H, W of bytes", "mask is torch.uint8; expected floats, which are between 0 and 1. Divide by 255."),
+        ("mask", "3 masks", "mask has 3 masks, and there are 2 pictures; expected one mask, or one for each picture"),
+        ("resize_to.factor", "NaN", "resize_to.factor is nan; expected more than 0"),
+        ("resize_to.factor", "list", "resize_to.factor is a list of 1; expected more than 0"),
         ("multiple_of", "NaN", "multiple_of is nan; expected at least 1, and a whole number"),
         ("tile_size", "NaN", "tile_size is nan; expected at least 0, and a whole number"),
         ("overlap", "None", "overlap is None; expected at least 0, and a whole number"),
         ("resize_to", "list", "resize_to is a list of 1; expected one of"),
-        ("preset", "None", "preset is None; expected one of"),
+        ("tiling", "None", "tiling is None; expected one of"),
         ("alpha", "list", "alpha is a list of 1; expected one of"),
     ],
 )

@@ -34,10 +34,15 @@ def our_loader(model_name: str, **changes: Any) -> Node:
 
 def our_upscale(model: str, image: str, **changes: Any) -> Node:
     """Our node between the nodes `model` and `image`."""
-    inputs = {"resize_to": "model scale", "amount": 2.0, "multiple_of": 1}
-    inputs |= {"tile_size": 0, "overlap": 0, "reuse_frames": True}
-    inputs |= {"preset": "exact", "alpha": "filter", "cpu_fallback": False, **changes}
+    inputs = {"resize_to": "model scale", "multiple_of": 1}
+    inputs |= {"tile_size": 0, "overlap": 0, "tiling": "exact", "reuse_frames": True}
+    inputs |= {"alpha": "model", "cpu_fallback": False, **changes}
     return node("APISRUpscale", upscale_model=(model, 0), image=(image, 0), **inputs)
+
+
+def resize_to(choice: str, **number: Any) -> dict[str, Any]:
+    """The inputs of our node for a size: `resize_to("longer side", pixels=2048)`."""
+    return {"resize_to": choice} | {f"resize_to.{name}": value for name, value in number.items()}
 
 
 def core_loader(model_name: str) -> Node:

@@ -101,7 +101,7 @@ def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
     rows = _rows(_page("APISRUpscale"), "Sizes")
     assert [mode for mode, *_ in rows] == list(RESIZE_MODES)
     for mode, amount, result in rows:
-        number = 1.0 if amount == "not used" else float(amount)
+        number = 1.0 if amount == "none" else float(amount)
         height, width = target_size(600, 800, 4, mode, number)
         assert result.split()[0] == f"{width}x{height}", mode
 

@@ -1,4 +1,4 @@
-"""Transparent pictures: colours under alpha 0 do no harm, and alpha costs no more than it must."""
+"""Transparent pictures: colors under alpha 0 do no harm, and alpha costs no more than it must."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sides = st.integers(1, 40)
 
 @given(sides, sides, st.floats(0.001, 0.999), st.sampled_from([torch.float32, torch.float16]), st.integers(0, 99))
 @settings(deadline=None)
-def test_seen_pixels_stay_and_others_get_colours_like_them(
+def test_seen_pixels_stay_and_others_get_colors_like_them(
     height: int, width: int, share: float, dtype: torch.dtype, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -34,33 +34,33 @@ def test_seen_pixels_stay_and_others_get_colours_like_them(
     picture[..., :3] = (0.3 + 0.4 * picture[..., :3]) * seen[..., None]  # black elsewhere
     picture[..., 3] = seen * picture[..., 3].clamp_min(0.01)
     before = picture.clone()
-    colours = extended_colors(picture)
+    colors = extended_colors(picture)
     assert torch.equal(picture, before), "the caller's picture is left alone"
-    assert colours.shape == (height, width, 3)
-    assert colours.dtype == dtype
-    assert torch.equal(colours[seen], picture[..., :3][seen])
-    shown = colours[seen].float()
+    assert colors.shape == (height, width, 3)
+    assert colors.dtype == dtype
+    assert torch.equal(colors[seen], picture[..., :3][seen])
+    shown = colors[seen].float()
     least, most = shown.amin(dim=0) - 1e-3, shown.amax(dim=0) + 1e-3
-    assert ((colours.float() >= least) & (colours.float() <= most)).all()
+    assert ((colors.float() >= least) & (colors.float() <= most)).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (1, 64), (33, 1), (17, 31)], ids=str)
 @pytest.mark.parametrize("at", [(0, 0), (-1, -1)], ids=["first", "last"])
-def test_one_seen_pixel_colours_everything(size: tuple[int, int], at: tuple[int, int]) -> None:
+def test_one_seen_pixel_colors_everything(size: tuple[int, int], at: tuple[int, int]) -> None:
     picture = torch.zeros(*size, 4)
     picture[at] = torch.tensor([0.25, 0.5, 1.0, 0.1])
     expected = torch.tensor([0.25, 0.5, 1.0]).expand(*size, 3)
     assert torch.allclose(extended_colors(picture), expected, atol=1e-6)
 
 
-def test_the_nearest_colours_are_taken() -> None:
+def test_the_nearest_colors_are_taken() -> None:
     picture = torch.zeros(32, 64, 4)
     picture[8:24, 2:6] = torch.tensor([1.0, 0.0, 0.0, 1.0])
     picture[8:24, -6:-2] = torch.tensor([0.0, 0.0, 1.0, 1.0])
-    colours = extended_colors(picture)
-    assert torch.allclose(colours[16, 0], torch.tensor([1.0, 0.0, 0.0]), atol=0.05)
-    assert torch.allclose(colours[16, -1], torch.tensor([0.0, 0.0, 1.0]), atol=0.05)
-    assert (colours[10:22, 6:28, 0] > colours[10:22, 6:28, 2]).all()
+    colors = extended_colors(picture)
+    assert torch.allclose(colors[16, 0], torch.tensor([1.0, 0.0, 0.0]), atol=0.05)
+    assert torch.allclose(colors[16, -1], torch.tensor([0.0, 0.0, 1.0]), atol=0.05)
+    assert (colors[10:22, 6:28, 0] > colors[10:22, 6:28, 2]).all()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.004, 1.0])
@@ -72,7 +72,7 @@ def test_nothing_or_everything_is_seen(alpha: float) -> None:
 
 @pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), -1e30])
 def test_rubbish_under_alpha_0_is_not_looked_at(rubbish: float) -> None:
-    """Dividing colours by their alpha, as many programs do, leaves NaN where that is 0."""
+    """Dividing colors by their alpha, as many programs do, leaves NaN where that is 0."""
     picture = torch.full((12, 14, 4), rubbish)
     picture[..., 3] = 0
     picture[3:7, 4:9] = torch.tensor([0.25, 0.5, 0.75, 1.0])
@@ -142,12 +142,12 @@ def sprite(name: str, top: int, left: int, light: bool) -> Tensor:
 
 
 def nearest_seen(picture: Tensor) -> Tensor:
-    """(1, H, W, 4) -> (1, H, W, 3): what is not seen takes the colour of the seen pixel that is nearest."""
+    """(1, H, W, 4) -> (1, H, W, 3): what is not seen takes the color of the seen pixel that is nearest."""
     seen = picture[0, ..., 3] > 0
-    colours, places = picture[0, ..., :3].clone(), seen.nonzero()
+    colors, places = picture[0, ..., :3].clone(), seen.nonzero()
     nearest = torch.cdist((~seen).nonzero().float(), places.float()).argmin(dim=1)
-    colours[~seen] = colours[seen][nearest]
-    return colours[None]
+    colors[~seen] = colors[seen][nearest]
+    return colors[None]
 
 
 EDGES = [("sylvie_green_normal.png", 0, 120), ("sylvie_green_smile.png", 300, 300)]
@@ -156,7 +156,7 @@ EDGES = [("sylvie_green_normal.png", 0, 120), ("sylvie_green_smile.png", 300, 30
 @pytest.mark.parametrize("light", [False, True], ids=["as drawn", "light lines"])
 @pytest.mark.parametrize("edge", EDGES, ids=["hair", "arm"])
 def test_no_dark_rims(bundled: UpscaleModel, edge: tuple[str, int, int], light: bool) -> None:
-    """Over white, the rim is no darker than with colours that were extended in another way, but for 1 % of it."""
+    """Over white, the rim is no darker than with colors that were extended in another way, but for 1 % of it."""
     picture = sprite(*edge, light)
     got = upscale(bundled, picture)
     alpha = got[..., 3:]
@@ -177,9 +177,9 @@ def test_a_white_disc_stays_white(bundled: UpscaleModel, alpha_by: str) -> None:
     """Only its edge is soft. Here the right answer is known: with black around it the network would darken it."""
     y, x = torch.meshgrid(torch.arange(32) - 15.5, torch.arange(32) - 15.5, indexing="ij")
     alpha = (10 - (y**2 + x**2).sqrt()).clamp(0, 1)[..., None]
-    colour = torch.tensor([0.9, 0.85, 0.8])
-    picture = torch.cat((colour * (alpha > 0), alpha), dim=-1)[None]
-    plain = upscale(bundled, colour.expand(1, 32, 32, 3))[0, 64, 64]
+    color = torch.tensor([0.9, 0.85, 0.8])
+    picture = torch.cat((color * (alpha > 0), alpha), dim=-1)[None]
+    plain = upscale(bundled, color.expand(1, 32, 32, 3))[0, 64, 64]
     got: Any = upscale(bundled, picture, alpha_by=alpha_by)[0]
     shown = got[..., 3] > 0.02
     assert (got[shown][:, :3] - plain).abs().max() <= 2 / 255

@@ -6,13 +6,15 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import devices, pixels, plan, prepare, system_memory, upscale
 from apisr_pack.tests.peaks import peak_bytes
-from apisr_pack.tests.standins import BlurModel, NearestModel
+from apisr_pack.tests.standins import BlurModel, NearestModel, enlarged
+from PIL import Image
 from torch import Tensor
 
 
@@ -48,6 +50,16 @@ def test_all_pictures_use_the_same_canvas(
     assert len(canvases) == 3 * count
     kept = {canvas.data_ptr() for canvas in canvases[count - 1 :]}
     assert len(kept) == 1, "the largest, made for the first picture, also has room for the others"
+
+
+@pytest.mark.parametrize("size", [(5, 1), (21, 1), (1, 1), (1, 5)], ids=str)
+def test_results_that_are_one_pixel_wide(size: tuple[int, int]) -> None:
+    """PyTorch 2.11's filter gives them the first row again and again."""
+    picture = torch.rand(1, 9, 4, 1)
+    result = upscale(NearestModel(), picture, size=size)[0, ..., 0]
+    pillow = Image.fromarray(enlarged(picture, 2)[0, ..., 0].numpy())
+    expected = np.array(pillow.resize((size[1], size[0]), Image.Resampling.BICUBIC)).clip(0, 1)
+    assert np.abs(result.numpy() - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -67,6 +67,10 @@ THINGS: dict[str, Any] = {
     "B, H, W": PICTURE[..., 0],
     "B, C, H, W": PICTURE.movedim(-1, 1),
     "5 dimensions": PICTURE[None],
+    "factor": "factor",
+    "B, H, W of bytes": torch.zeros(2, 2, 5, dtype=torch.uint8),
+    "3 masks": torch.zeros(3, 2, 5),
+    "booleans": torch.tensor([[True, False], [True, False]]),
 }
 
 
@@ -93,7 +97,7 @@ class TestingZoo(io.ComfyNode):
 
     @classmethod
     def execute(cls, **changes: Any) -> io.NodeOutput:
-        (zoo,) = (module for name, module in sys.modules.items() if name.endswith("APISR.apisr_archs.zoo"))
+        (zoo,) = (module for name, module in sys.modules.items() if name.endswith("APISR.apisr_archs.files.zoo"))
         url = changes.pop("url")
         zoo.ZOO = (replace(zoo.ZOO[0], urls=(url,), **changes), *zoo.ZOO[1:])
         return io.NodeOutput()
