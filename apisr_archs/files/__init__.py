@@ -4,6 +4,7 @@ zoo           the known weight files, as data
 download      a known file, verified, onto the disk
 checkpoint    any file -> state dict, never running code from it
 formats       what is no weight file, named
+pickles       why torch refuses one, found without running it
 inert         harmless Python objects beside the weights
 names         wrappers and prefixes of training code, taken off
 """

@@ -19,10 +19,18 @@ PLAIN = {
     "argparse": ("Namespace",),
     "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),
     "pathlib._local": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),  # Python 3.13
-    "datetime": ("datetime", "date", "timedelta", "timezone"),
+    "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID", "SafeUUID"),
+    "types": ("SimpleNamespace",),
     "torch.torch_version": ("TorchVersion",),
     "pytorch_lightning.callbacks.model_checkpoint": ("ModelCheckpoint",),
-    "builtins": ("int", "float", "str", "bool", "list", "dict", "tuple"),  # what a defaultdict begins with
+    # what a defaultdict begins with; and what no pickle has an operation for
+    "builtins": (
+        *("int", "float", "str", "bool", "list", "dict", "tuple"),
+        *("frozenset", "slice", "range", "Ellipsis", "NotImplemented"),
+    ),
 }
 ARRAYS = {
     "numpy.core.multiarray": ("_reconstruct",),
@@ -36,6 +44,7 @@ DICTS = {
     "lightning_fabric.utilities.data": ("AttributeDict",),
     "lightning.fabric.utilities.data": ("AttributeDict",),
 }
+LISTS = {"collections": ("deque",)}
 """Module and names, as pickles have them, by the kind of stand-in."""
 
 
@@ -65,6 +74,11 @@ class _InertDict:
         return {}  # torch fills in only what is exactly a dict
 
 
+class _InertList:
+    def __new__(cls, *_: Any) -> Any:
+        return []  # torch fills in only what is exactly a list
+
+
 def _dtype(code: Any, *_: Any) -> Any:
     """numpy's own, for the real `scalar`, which another pack may have allowed. A copy, as pickles ask for."""
     return np.dtype(code, copy=True)
@@ -81,7 +95,13 @@ def _named(kind: type, names: dict[str, tuple[str, ...]]) -> list[Any]:
 
 _dtype.__module__, _dtype.__name__, _dtype.__qualname__ = "numpy", "dtype", "dtype"
 _bytes.__module__, _bytes.__name__, _bytes.__qualname__ = "builtins", "bytes", "bytes"
-STAND_INS = [*_named(_Inert, PLAIN), *_named(_InertArray, ARRAYS), *_named(_InertDict, DICTS), _dtype, _bytes]
+STAND_INS = [
+    *_named(_Inert, PLAIN),
+    *_named(_InertArray, ARRAYS),
+    *_named(_InertDict, DICTS),
+    *_named(_InertList, LISTS),
+]
+STAND_INS += [_dtype, _bytes]
 NUMBERS = [type(np.dtype(code)) for code in "?bhilqBHILQefdgFDG"]
 """Classes of numpy's dtypes of numbers. Setting the state of another one (object, void, text) from a file could make
 numpy read addresses that the file chose."""
