@@ -13,10 +13,21 @@ from .files.checkpoint import StateDict, read_state_dict
 from .files.locate import locate
 from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
-from .networks.registry import filled, find_own, matches, some_of
+from .networks.registry import (
+    filled,
+    find_behind_prefix,
+    find_own,
+    known_to_spandrel,
+    levels,
+    matches,
+    some_of,
+)
+from .text import shown
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
+LONGEST_REASON = 200
+"""Characters of another library's error that are shown."""
 LOOKALIKES = (
     ("a LoRA", "loras", ("lora_up", "lora_down", "lora_A", "lora_B", "lokr_", "hada_")),
     ("a diffusion checkpoint", "checkpoints", ("model.diffusion_model.",)),
@@ -113,6 +124,9 @@ def _read_model(path: Path) -> UpscaleModel:
     weights = read_state_dict(path)
     try:
         own = find_own(weights)
+        if own is None and known_to_spandrel(weights) is None:
+            weights = dict(find_behind_prefix(weights))
+            own = find_own(weights)
     except UnsupportedWeights as error:
         raise UnsupportedWeights(f"{path} {error}") from None
     model = filled(own) if own else _adopt(_from_spandrel(path, weights))
@@ -141,6 +155,11 @@ def _from_spandrel(path: Path, weights: StateDict) -> ImageModelDescriptor[nn.Mo
             f"{path} is {descriptor.architecture.name}, which restores a single face, cut out and aligned. It cannot "
             "upscale pictures. Choose an upscale model."
         )
+    if descriptor.scale < 1:
+        raise UnsupportedWeights(
+            f"{path}: this {descriptor.architecture.name} model makes pictures smaller, not larger. Choose "
+            "another model."
+        )
     return descriptor
 
 
@@ -152,9 +171,15 @@ def _known_to_spandrel(path: Path, weights: StateDict) -> ModelDescriptor:
     except (RuntimeError, LookupError, ValueError, ArithmeticError, TypeError, AssertionError) as error:
         if is_out_of_memory(error):
             raise
-        # an architecture took the weights for its own, and they did not fit; torch's text has a line for each of them
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise UnsupportedWeights(f"{_unknown_message(path, weights)} ({type(error).__name__}: {reason})") from None
+        # an architecture took the weights for its own, and they did not fit
+        raise UnsupportedWeights(_unknown_message(path, weights, _reason(weights, error))) from None
+
+
+def _reason(weights: StateDict, error: Exception) -> str:
+    """Why spandrel could not load weights that it knows, for the end of a sentence. torch's text may be very long."""
+    text = " ".join(str(error).split()) or "no reason given"
+    text = text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
+    return f" (It looks like {known_to_spandrel(weights)}, but spandrel cannot load it: {type(error).__name__}: {text})"
 
 
 def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
@@ -178,20 +203,23 @@ def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
     )
 
 
-def _unknown_message(path: Path, weights: StateDict) -> str:
+def _unknown_message(path: Path, weights: StateDict, reason: str = "") -> str:
+    """reason: what is known of it, unless there is better to say."""
     looks_like = _looks_like(weights)
     if looks_like:
         kind, folder = looks_like
         return f"{path} is no upscale model: it looks like {kind}, which belongs in the folder models/{folder}."
-    closest = next((match for match in matches(weights) if not match.is_whole), None)
-    if closest is not None:
-        return (
-            f"{path} looks like {closest.network.id}, but {closest.differences()}. Get the file again, or choose "
-            "another one."
-        )
+    for prefix, level in levels(weights):
+        closest = next((match for match in matches(level) if not match.is_whole), None)
+        if closest is not None:
+            behind = f" behind the prefix {shown(prefix)}" if prefix else ""
+            return (
+                f"{path} looks like {closest.network.id}{behind}, but {closest.differences()}. Get the file again, or "
+                "choose another one."
+            )
     return (
         f"{path} is not a supported upscale model: its {len(weights)} weights ({some_of(sorted(weights))}) fit none "
-        "of APISR's networks (GRL, RRDB, DAT, Compact) and none that spandrel knows. Choose another file."
+        f"of APISR's networks (GRL, RRDB, DAT, Compact) and none that spandrel knows. Choose another file.{reason}"
     )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from typing_extensions import override
 
+LONGEST_NAME = 100
+"""Characters of a name that are shown."""
 _STRICT = (None, "strict", "surrogateescape", "surrogatepass")
 """Error handlers of streams that raise for (some) characters. The others replace what they cannot encode."""
 
@@ -33,6 +35,12 @@ def escaped(text: str, encoding: str) -> str:
     except UnicodeEncodeError:
         return text.encode(encoding, "backslashreplace").decode(encoding)
     return text
+
+
+def shown(name: str) -> str:
+    """A name from a file, on one line: cut where it is long, with escapes for control characters."""
+    name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
 def get_logger(name: str) -> logging.Logger:

@@ -5,6 +5,7 @@ download      a known file, verified, onto the disk
 locate        a path or a known name -> the path of a file, for callers without ComfyUI
 checkpoint    any file -> state dict, never running code from it
 formats       what is no weight file, named
+pickles       why torch refuses one, found without running it
 inert         harmless Python objects beside the weights
 names         wrappers and prefixes of training code, taken off
 """

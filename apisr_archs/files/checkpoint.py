@@ -6,11 +6,9 @@ What leaves this module is one flat dict of tensors with the names that the netw
 import json
 import os
 import pickle
-import pickletools
 import re
 import warnings
 import zipfile
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,27 +18,17 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..errors import CorruptWeights, MissingWeights, UnsafeWeights, UnsupportedWeights, is_out_of_memory
-from ..text import get_logger
+from ..errors import CorruptWeights, MissingWeights, UnsupportedWeights, is_out_of_memory
+from ..text import get_logger, shown
 from .formats import HEAD, download_again, refuse_other_formats
 from .inert import harmless_globals
 from .names import StateDict, strip_prefixes, unwrap
+from .pickles import refuse_pickle
 
 __all__ = ["StateDict", "read_state_dict", "strip_prefixes", "unwrap"]
 
 log = get_logger(__name__)
 
-SIGNS_OF_CODE = (
-    "Unsupported global",
-    "unsupported GLOBAL",
-    "reduce",
-    "Unsupported class",
-    "Unsupported operand",
-    "Can only",  # build, set items of, make: objects that are no weights
-)
-"""Parts of what torch says of a pickle that asks for more than `weights_only` allows."""
-PICKLES = 5
-"""Torch's old format is so many pickles (magic, protocol, system, object, keys), then raw numbers."""
 MAX_HEADER = 100_000_000
 """Bytes of the longest header that the safetensors library reads."""
 FLOAT8 = {getattr(torch, f"float8_{kind}", None) for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")} - {None}
@@ -57,8 +45,9 @@ def read_state_dict(path: str | Path) -> StateDict:
     Raises:
         MissingWeights: there is no such file, or none that may be read.
         CorruptWeights: it is empty, cut short, a web page, a Git-LFS pointer or no weight file at all.
-        UnsafeWeights: it is a pickle that would run code, or a TorchScript program.
-        UnsupportedWeights: it is an archive or another program's model, or its weights are quantised.
+        UnsafeWeights: it is a pickle with things in it that could run code, or a TorchScript program.
+        UnsupportedWeights: it is an archive or another program's model, or a pickle of a protocol that torch does not
+            read safely, or its weights are quantised or complex.
     """
     path = Path(path)
     head = _read_head(path)
@@ -99,13 +88,18 @@ def _plain_numbers(path: Path, weights: StateDict) -> StateDict:
         quantised = "scaled fp8" if eights and name.rpartition(".")[2] in SCALES else _quantised(name, value)
         if quantised:
             raise UnsupportedWeights(
-                f"{path} holds quantised weights ({name} is {quantised}), which no network here computes with. Get the "
-                "same model in fp16 or fp32."
+                f"{path} holds quantised weights ({shown(name)} is {quantised}), which no network here computes with. "
+                "Get the same model in fp16 or fp32."
             )
         if value.layout is not torch.strided or value.is_meta:
             raise UnsupportedWeights(
-                f"{path} holds {name} in a form without plain numbers ({value.layout}, {value.device}). Get the same "
-                "model as .safetensors."
+                f"{path} holds {shown(name)} in a form without plain numbers ({value.layout}, {value.device}). Get the "
+                "same model as .safetensors."
+            )
+        if value.is_complex():
+            raise UnsupportedWeights(
+                f"{path} holds complex numbers ({shown(name)}), which no network here computes with. Choose another "
+                "model."
             )
     return {name: value.float() if name in eights else value for name, value in weights.items()}
 
@@ -172,13 +166,7 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
             with harmless_globals():
                 return _load(path, mapped)
     except pickle.UnpicklingError as error:
-        asks_for_code = any(sign in str(error) for sign in SIGNS_OF_CODE)
-        if asks_for_code and (is_zip or _begins_with_whole_pickle(path, head)):
-            # "from None": torch's own text advises to load such a file unsafely
-            raise UnsafeWeights(
-                f"{path} was not loaded: it is a pickle with more than weights in it, and such a file can run any code "
-                "on this machine. Get the model as .safetensors, or from its author's page."
-            ) from None
+        refuse_pickle(path, head, error)
         raise CorruptWeights(f"{path} is damaged, cut short or no model file. {download_again(path)}") from error
     except MemoryError:
         raise
@@ -218,19 +206,3 @@ def _is_stored(path: Path) -> bool:
     """Whether nothing in a zip archive is compressed; else its bytes are no tensors before they are unpacked."""
     with zipfile.ZipFile(path) as archive:
         return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-
-
-def _begins_with_whole_pickle(path: Path, head: bytes) -> bool:
-    """Whether the file is a pickle that is not cut short; it is read without running it."""
-    if not head.startswith(b"\x80"):
-        return False
-    with path.open("rb") as file:
-        try:
-            for _ in range(PICKLES):
-                if file.peek(1)[:1] == b"\x80":
-                    deque(pickletools.genops(file), maxlen=0)
-        except ValueError:
-            return False
-        except (MemoryError, OverflowError):
-            return True  # lengths that no honest file has
-    return True

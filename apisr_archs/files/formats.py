@@ -1,19 +1,31 @@
 """Names for files that are no PyTorch weights, with what to do about each. Reads only; nothing is unpacked or run."""
 
+import codecs
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ApisrError, CorruptWeights, UnsafeWeights, UnsupportedWeights
+from ..text import shown
 from .zoo import find
 
 HEAD = 512
 """Bytes from the beginning of a file that tell its format."""
+BEGINNING = 16
+"""Of these, so many tell the encoding of a text."""
 MODEL_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
-PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<script", b"<!--")
+GRAPHS = {".param": "an NCNN model", ".xml": "an OpenVINO model", ".onnx": "an ONNX model", ".gguf": "a GGUF model"}
+"""Files of other programs' models, some of which lie beside a .bin file."""
+PAGES = ("<!doctype", "<html", "<?xml", "<head", "<script", "<!--")
+TEXTS = {
+    "a shortcut to a web page": re.compile(r"\[InternetShortcut\]", re.IGNORECASE),
+    "a JSON text": re.compile(r"\{\s*(\"|\}|$)|\[\s*([\[\]{\"\d-]|true|false|null|$)"),
+}
+"""Kinds of text, by how they begin."""
+ASCII_TEXT = frozenset(b"\t\n\r" + bytes(range(0x20, 0x7F)))
 
 UNPACK = "Unpack it and put the model inside it, a .pth or .safetensors file, in its place."
 OTHER_PROGRAM = "It is for other programs. Get the same model as .pth or .safetensors."
@@ -120,22 +132,45 @@ def _refusal(path: Path, name: str, advice: str | None) -> ApisrError:
 
 
 def _refuse_text(path: Path, head: bytes) -> None:
-    """Of JSON, the beginning is shown: it is the error that the server gave instead of the file."""
-    text = head.removeprefix(b"\xef\xbb\xbf").strip()
-    if text.lower().startswith((b"<?xml", b"<net")) and b"<net" in text.lower():
+    """Of text, the beginning is shown: it may be the error that the server gave instead of the file."""
+    text = _decoded(head)
+    if text is None:
+        return
+    text = text.strip()
+    if text.lower().startswith(("<?xml", "<net")) and "<net" in text.lower():
         raise _refusal(path, "an OpenVINO model (.xml)", OTHER_PROGRAM)
     if text.lower().startswith(PAGES):
         raise CorruptWeights(f"{path} is a web page, not a model: the download saved the page. {download_again(path)}")
-    try:
-        shown = head.decode("utf-8", "strict" if len(head) < HEAD else "ignore")
-    except UnicodeDecodeError:
-        return
-    if any(not character.isprintable() and character not in "\r\n\t\ufeff" for character in shown):
-        return
-    begins = ascii(" ".join(text.decode("utf-8", "ignore").split())[:80])
-    if text.startswith((b"{", b"[")):
-        raise _refusal(path, f"a JSON text ({begins})", None)
-    raise _refusal(path, f"a text file ({begins})", None)
+    kind = next((name for name, begins in TEXTS.items() if begins.match(text)), "a text file")
+    raise _refusal(path, f"{kind} ({' '.join(text.split())[:80]!a})", None)
+
+
+def _decoded(head: bytes) -> str | None:
+    """The bytes as text; None if they are none. Their last character may be cut."""
+    for encoding in _encodings(head):
+        try:
+            text = codecs.getincrementaldecoder(encoding)().decode(head, final=len(head) < HEAD)
+        except UnicodeDecodeError:
+            continue
+        text = text.removeprefix("\ufeff")
+        if text.strip() and all(char.isprintable() or char in "\r\n\t\f\u3000" for char in text):
+            return text
+    return None
+
+
+def _encodings(head: bytes) -> Iterator[str]:
+    yield "utf-8"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        yield "utf-16"
+    # without a mark it is told by a beginning in ASCII: every other byte is zero
+    if not any(head[1:BEGINNING:2]):
+        yield "utf-16-le"
+    if not any(head[0:BEGINNING:2]):
+        yield "utf-16-be"
+    # numbers, too, are characters of one of these by chance, but seldom those of ASCII
+    is_ascii = [byte in ASCII_TEXT for byte in head]
+    if all(is_ascii[:BEGINNING]) or 3 * sum(is_ascii) >= len(head):
+        yield from ("gb18030", "shift_jis", "big5", "euc_kr", "cp1252", "latin-1")
 
 
 def _refuse_zip(path: Path) -> None:
@@ -176,8 +211,14 @@ def _unpack(names: Iterable[str]) -> str:
     """What to do with an archive that holds files of these names."""
     files = [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
     models = [name for name in files if name.lower().endswith(MODEL_SUFFIXES)]
+    others = [name for name in files if name.lower().endswith(tuple(GRAPHS))]
+    if others:
+        models = [name for name in models if not name.lower().endswith(".bin")]  # the numbers of those
     if models:
         return f"Unpack it and put {_listed(models)} in its place."
+    if others:
+        kind = GRAPHS[Path(others[0]).suffix.lower()]
+        return f"It holds {kind} ({_listed(others)}). {OTHER_PROGRAM}"
     if any(name.endswith(".npy") for name in files):
         return f"It holds NumPy arrays. {OTHER_PROGRAM}"
     return f"It holds no model that torch could read, but {_listed(files)}. Get the model as .pth or .safetensors."
@@ -187,4 +228,4 @@ def _listed(names: list[str]) -> str:
     if not names:
         return "nothing"
     more = f" or {len(names) - 3} more" if len(names) > 3 else ""
-    return " or ".join(ascii(name) if not name.isprintable() else name for name in names[:3]) + more
+    return " or ".join(map(shown, names[:3])) + more

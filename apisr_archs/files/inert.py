@@ -19,10 +19,18 @@ PLAIN = {
     "argparse": ("Namespace",),
     "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),
     "pathlib._local": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),  # Python 3.13
-    "datetime": ("datetime", "date", "timedelta", "timezone"),
+    "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID", "SafeUUID"),
+    "types": ("SimpleNamespace",),
     "torch.torch_version": ("TorchVersion",),
     "pytorch_lightning.callbacks.model_checkpoint": ("ModelCheckpoint",),
-    "builtins": ("int", "float", "str", "bool", "list", "dict", "tuple"),  # what a defaultdict begins with
+    # what a defaultdict begins with; and what no pickle has an operation for
+    "builtins": (
+        *("int", "float", "str", "bool", "list", "dict", "tuple"),
+        *("frozenset", "slice", "range", "Ellipsis", "NotImplemented"),
+    ),
 }
 DICTS = {
     "collections": ("defaultdict",),
@@ -31,6 +39,7 @@ DICTS = {
     "lightning_fabric.utilities.data": ("AttributeDict",),
     "lightning.fabric.utilities.data": ("AttributeDict",),
 }
+LISTS = {"collections": ("deque",)}
 """Module and names, as pickles have them, by the kind of stand-in."""
 
 
@@ -50,6 +59,11 @@ class _InertDict:
         return {}  # torch fills in only what is exactly a dict
 
 
+class _InertList:
+    def __new__(cls, *_: Any) -> Any:
+        return []  # torch fills in only what is exactly a list
+
+
 def _bytes(*_: Any) -> bytes:
     """What pickles of an empty array call for its content."""
     return b""
@@ -60,7 +74,7 @@ def _named(kind: type, names: dict[str, tuple[str, ...]]) -> list[Any]:
 
 
 _bytes.__module__, _bytes.__name__, _bytes.__qualname__ = "builtins", "bytes", "bytes"
-STAND_INS = [*_named(_Inert, PLAIN), *_named(_InertDict, DICTS), _bytes]
+STAND_INS = [*_named(_Inert, PLAIN), *_named(_InertDict, DICTS), *_named(_InertList, LISTS), _bytes]
 _LOCK = threading.Lock()
 
 

@@ -52,6 +52,21 @@ def strip_prefixes(weights: StateDict) -> StateDict:
     return weights
 
 
+def groups(weights: Mapping[str, Tensor]) -> dict[str, StateDict]:
+    """The weights by the first part of their names, under the rest of them. What has no dot in its name is left out."""
+    found: dict[str, StateDict] = {}
+    for key, value in weights.items():
+        head, dot, name = key.partition(".")
+        if dot:
+            found.setdefault(head, {})[name] = value
+    return found
+
+
+def lies_beside(key: str) -> bool:
+    """Whether a name is one of what training code keeps beside a network: losses, discriminators, counters."""
+    return _kind(key.partition(".")[0]) == "other" or bool(COUNTERS.fullmatch(key))
+
+
 def _without_counters(weights: StateDict) -> StateDict:
     return {key: value for key, value in weights.items() if value.numel() > 1 or not COUNTERS.fullmatch(key)}
 
@@ -90,25 +105,22 @@ def _has_weights(weights: StateDict) -> bool:
 
 def _without_prefix(weights: StateDict) -> StateDict | None:
     """The weights without one prefix, and without what lies beside the network. None if no prefix is certain."""
-    groups: dict[str, StateDict] = {}
-    for key, value in weights.items():
-        head, dot, name = key.partition(".")
-        if not dot:
-            return None
-        groups.setdefault(head, {})[name] = value
-    kinds = {head: _kind(head) for head in groups}
+    if not all("." in key for key in weights):
+        return None
+    below = groups(weights)
+    kinds = {head: _kind(head) for head in below}
     for head, kind in kinds.items():
         # names of latent-diffusion's averages have lost their dots: no network knows them
-        if kind == "average" and not any("." in name for name in groups[head]):
+        if kind == "average" and not any("." in name for name in below[head]):
             kinds[head] = "other"
     if "unknown" in kinds.values():
         return None
     for kind in ("average", "generator", "wrapper"):
-        chosen = [head for head in groups if kinds[head] == kind]
+        chosen = [head for head in below if kinds[head] == kind]
         if chosen:
-            beside = {kinds[head] for head in groups if head != chosen[0]}
+            beside = {kinds[head] for head in below if head != chosen[0]}
             certain = len(chosen) == 1 and (kind == "average" or beside <= {"other"})
-            return groups[chosen[0]] if certain and not _is_own(chosen[0], groups[chosen[0]]) else None
+            return below[chosen[0]] if certain and not _is_own(chosen[0], below[chosen[0]]) else None
     return None
 
 

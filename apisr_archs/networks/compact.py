@@ -30,13 +30,17 @@ class CompactConfig:
 
 def read_config(weights: Mapping[str, Tensor]) -> CompactConfig | None:
     """The config that these weights look like, or None. Only keys and shapes are read."""
-    last = sum(map(_is_body_weight, weights)) - 1  # convolutions and PReLUs in turn, each with a weight
-    if last < 4 or "body.0.weight" not in weights or f"body.{last}.weight" not in weights:
+    layers = {int(key.split(".")[1]) for key in weights if _is_body_weight(key)}
+    # convolutions and PReLUs in turn, each with a weight: a layer more or less is told as a difference
+    last = max((layer for layer in layers if layer % 2 == 0 and layer - 1 in layers), default=0)
+    if not 4 <= last <= 2 * len(layers) or 0 not in layers:
         return None
     first_shape, last_shape = weights["body.0.weight"].shape, weights[f"body.{last}.weight"].shape
     if len(first_shape) != 4 or len(last_shape) != 4:
         return None
     scale = isqrt(last_shape[0] // first_shape[1])
+    if not scale:
+        return None
     return CompactConfig(scale, first_shape[0], convs=(last - 2) // 2, channels=first_shape[1])
 
 

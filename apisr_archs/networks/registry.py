@@ -12,9 +12,11 @@ from spandrel import MAIN_REGISTRY, Architecture, ModelDescriptor
 from torch import Tensor, nn
 from typing_extensions import override
 
+from ..errors import UnsupportedWeights
 from ..facts import Facts
+from ..files.names import MAX_DEPTH, groups, lies_beside
 from ..model import UpscaleModel
-from ..text import get_logger
+from ..text import get_logger, shown
 from . import compact, dat, grl, rrdb
 
 log = get_logger(__name__)
@@ -41,7 +43,9 @@ class Network:
     is_derived: Callable[[str], bool] = lambda _: False
     """Whether a name in a state dict is a buffer that follows from the config; such buffers are ignored."""
     official_names: Callable[[Weights], Weights] = lambda weights: weights
-    """The weights under the names that the network has here, if they have older ones."""
+    """The weights, in their order, under the names that the network has here, if they have older ones."""
+    old_parts: tuple[str, ...] = ()
+    """How older names of its weights begin."""
 
 
 NETWORKS = (
@@ -54,6 +58,7 @@ NETWORKS = (
         rrdb.facts,
         rrdb.tags,
         official_names=rrdb.official_names,
+        old_parts=rrdb.OLD_PARTS,
     ),
     Network("DAT", "DAT", dat.read_config, dat.DAT, dat.facts, dat.tags, dat.is_derived),
     Network("Compact", "Compact", compact.read_config, compact.Compact, compact.facts, compact.tags),
@@ -106,12 +111,16 @@ def matches(weights: Weights) -> Iterator[Match]:
                 empty = network.build(config)
         except (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError):
             continue  # shapes that no such network can have; other architectures may still know them
-        yield _compared(network, config, empty, {k: v for k, v in named.items() if not network.is_derived(k)})
+        in_file = dict(zip(named, weights, strict=True))
+        relevant = {key: value for key, value in named.items() if not network.is_derived(key)}
+        yield _compared(network, config, empty, relevant, in_file)
 
 
-def _compared(network: Network, config: Any, empty: nn.Module, weights: Weights) -> Match:
+def _compared(network: Network, config: Any, empty: nn.Module, weights: Weights, in_file: Mapping[str, str]) -> Match:
+    """in_file: the names in the file by those that the network has here."""
     needed, there = _shapes(empty.state_dict()), _shapes(weights)
-    parts = {name for name, _ in empty.named_children()}
+    # a number more is one more part of the same kind, which the network does not have: conv_up3, conv_body2
+    parts = {_unnumbered(name) for name, _ in empty.named_children()}.union(network.old_parts)
     extra = [key for key in there if key not in needed]
     return Match(
         network,
@@ -119,10 +128,14 @@ def _compared(network: Network, config: Any, empty: nn.Module, weights: Weights)
         empty,
         weights={key: value for key, value in weights.items() if key not in extra},
         missing=[key for key in needed if key not in there],
-        reshaped=[key for key in needed if key in there and needed[key] != there[key]],
-        unexpected=[key for key in extra if key.split(".")[0] in parts],
-        beside=[key for key in extra if key.split(".")[0] not in parts],
+        reshaped=[in_file[key] for key in needed if key in there and needed[key] != there[key]],
+        unexpected=[in_file[key] for key in extra if _unnumbered(key.split(".")[0]) in parts],
+        beside=[in_file[key] for key in extra if _unnumbered(key.split(".")[0]) not in parts],
     )
+
+
+def _unnumbered(part: str) -> str:
+    return part.rstrip("_0123456789")
 
 
 def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
@@ -133,7 +146,7 @@ def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
 def some_of(names: Collection[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(list(names)[:SHOWN]) + more
+    return ", ".join(map(shown, list(names)[:SHOWN])) + more
 
 
 class NetworkArchitecture(Architecture[nn.Module]):
@@ -187,12 +200,60 @@ def find_own(weights: Weights) -> Match | None:
     """
     match = next((match for match in matches(weights) if match.is_whole), None)
     if match and match.beside:
-        ordered = MAIN_REGISTRY.architectures("detection")
-        detected = next((entry.architecture.id for entry in ordered if entry.detect(dict(weights))), None)
-        if detected not in (None, match.network.spandrel_id):
+        if known_to_spandrel(weights) not in (None, match.network.spandrel_id):
             return None
         log.warning("%s: ignored what is no part of the network: %s", match.network.id, some_of(match.beside))
     return match
+
+
+def known_to_spandrel(weights: Weights) -> str | None:
+    """The id of the architecture that spandrel takes the weights for, by some of their names; None if there is none."""
+    ordered = MAIN_REGISTRY.architectures("detection")
+    return next((entry.architecture.id for entry in ordered if entry.detect(dict(weights))), None)
+
+
+def find_behind_prefix(weights: Weights) -> Weights:
+    """The one network in the file that is known, under its own names, if all of them have a prefix that is not.
+
+    The weights as they are if there is none. A network of ours has to be whole, and what lies beside it is ignored;
+    of one that is spandrel's nothing is left out but what training code keeps beside networks.
+
+    Raises:
+        UnsupportedWeights: there are several.
+    """
+    for prefix, level in levels(weights):
+        whole = [head for head, inner in groups(level).items() if any(match.is_whole for match in matches(inner))]
+        if len(whole) > 1:
+            raise UnsupportedWeights(
+                f"holds {len(whole)} networks ({some_of([prefix + head for head in whole])}), and nothing tells which "
+                "one is meant. Save one of them alone, or choose another file."
+            )
+        if whole:
+            return _taken(weights, f"{prefix}{whole[0]}.")
+    for prefix, level in levels(weights):
+        rest = [key for key in weights if not key.startswith(prefix)]
+        if all(map(lies_beside, rest)) and known_to_spandrel(level):
+            return _taken(weights, prefix)
+    return weights
+
+
+def _taken(weights: Weights, prefix: str) -> Weights:
+    rest = [key for key in weights if not key.startswith(prefix)]
+    if rest:
+        log.warning("Took %s from the file; ignored the rest: %s", shown(prefix), some_of(rest))
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+
+
+def levels(weights: Weights) -> Iterator[tuple[str, Weights]]:
+    """The weights; then, with their prefix, those of them that share the first part of most names, and so on."""
+    prefix = ""
+    for _ in range(MAX_DEPTH):
+        yield prefix, weights
+        below = groups(weights)
+        head = max(below, key=lambda name: len(below[name]), default=None)
+        if head is None or 2 * len(below[head]) <= len(weights):
+            return
+        prefix, weights = f"{prefix}{head}.", below[head]
 
 
 def load_weights(weights: dict[str, Tensor]) -> ModelDescriptor:

@@ -63,7 +63,12 @@ def official_names(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     *ups, hr, last = sorted(layers - {0}) if len(layers) >= 3 else (-1, -1)
     numbered = {0: "conv_first", hr: "conv_hr", last: "conv_last"}
     numbered |= {layer: f"conv_up{count}" for count, layer in enumerate(ups, start=1)}
-    return {_official_name(key, numbered): value for key, value in weights.items()}
+    named: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        name = _official_name(key, numbered)
+        taken = name in named or (name != key and name in weights)  # the file has both: neither may hide the other
+        named[key if taken else name] = value
+    return named
 
 
 def _official_name(key: str, numbered: Mapping[int, str]) -> str:
@@ -83,6 +88,8 @@ OLD_NAMES = (
     (r"^upconv(\d)\.", r"conv_up\1."),
 )
 """Names in older files, as patterns, and what takes their place."""
+OLD_PARTS = ("model", "RRDB_trunk", "trunk_conv", "HRconv", "upconv")
+"""First parts of names in older files."""
 
 
 def read_config(weights: Mapping[str, Tensor]) -> RRDBConfig | None:
@@ -93,6 +100,9 @@ def read_config(weights: Mapping[str, Tensor]) -> RRDBConfig | None:
     features, in_channels = weights["conv_first.weight"].shape[:2]
     channels = weights["conv_last.weight"].shape[0]
     unshuffle = isqrt(in_channels // channels)
+    if in_channels != channels * unshuffle**2:  # one of them is of another network: what a picture has decides
+        channels = next((c for c in (3, 1) if in_channels in [c * u**2 for u in UNSHUFFLES]), channels)
+        unshuffle = isqrt(in_channels // channels)
     enlargements = sum(1 for key in weights if re.fullmatch(r"conv_up\d\.weight", key))
     if unshuffle not in UNSHUFFLES or enlargements > MOST_ENLARGEMENTS or 2**enlargements < unshuffle:
         return None

@@ -87,6 +87,13 @@ def test_models_of_other_programs(content: bytes, name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
+        (b"[InternetShortcut]\r\nURL=https://a.b/c\r\n", "a shortcut to a web page.*InternetShortcut"),
+        (b"[DEFAULT]\r\nURL=https://a.b/c\r\n", "a text file.*DEFAULT"),
+        ('{"message": "文件不存在"}'.encode("gbk"), "a JSON text.*message"),
+        ("<p>エラー: ファイルが見つかりません</p>".encode("shift_jis"), "a text file"),
+        ('{"error": "not found"}'.encode("utf-16"), "a JSON text.*not found"),
+        ('{"error": "not found"}'.encode("utf-16-be"), "a JSON text.*not found"),
+        (('{"error": "' + "未找到" * 300 + '"}').encode("utf-16"), "a JSON text"),
         (b'{"error":"Invalid username or password."}', "JSON text.*Invalid username or password"),
         (b'\xef\xbb\xbf \n[ {"a": 1} ]', "JSON text"),
         (b'{"long}{{": "' + b"\xc3\xa9" * 600, "JSON text"),
@@ -102,6 +109,23 @@ def test_what_a_server_gave_instead(content: bytes, words: str, tmp_path: Path) 
     message = refusal(content, tmp_path / "a.pth")
     assert message.isprintable()
     with pytest.raises(CorruptWeights, match=rf"(?s){words}.*not a model file.*Download it again"):
+        read_state_dict(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "utf-16-le", "utf-8-sig"])
+def test_web_pages_in_other_encodings(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(f"<!DOCTYPE html><html><title>{'页面不存在' * 90}</title>".encode(encoding))
+    with pytest.raises(CorruptWeights, match="is a web page"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff" * 3000, bytes(range(0xA0, 0xC0)) * 100, b"\xff\xfe" * 900, b" " * 900, b"\xfe\xff" + bytes(900)]
+)
+def test_numbers_are_not_called_text(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(CorruptWeights, match="damaged, cut short or no model file"):
         read_state_dict(tmp_path / "a.pth")
 
 
@@ -122,7 +146,12 @@ def archive(path: Path, members: dict[str, bytes]) -> bytes:
         ({"a.safetensors": b"", "b.PTH": b""}, ["Unpack it", "a.safetensors or b.PTH"]),
         ({"__MACOSX/._a.pth": b"", "a.pth": b""}, ["put a.pth in"]),
         ({f"{i}.pth": b"" for i in range(9)}, ["0.pth or 1.pth or 2.pth or 6 more"]),
-        ({"x.param": b"", "x.bin": b""}, ["put x.bin in"]),
+        ({"x.param": b"", "x.bin": b""}, ["an NCNN model (x.param)", "for other programs"]),
+        ({"x/x.xml": b"", "x/x.bin": b""}, ["an OpenVINO model (x/x.xml)", "for other programs"]),
+        ({"x.onnx": b"", "y.bin": b""}, ["an ONNX model (x.onnx)", "for other programs"]),
+        ({"x.param": b"", "x.bin": b"", "x.pth": b""}, ["put x.pth in"]),
+        ({"pytorch_model.bin": b"", "config.json": b""}, ["put pytorch_model.bin in"]),
+        ({"a\x1b[31m.txt": b""}, ["a\\x1b[31m.txt"]),
         ({"arr_0.npy": b""}, ["NumPy"]),
         ({"config.json": b"", "model.weights.h5": b""}, ["no model that torch could read", "model.weights.h5"]),
         ({}, ["holds no model", "nothing"]),

@@ -12,8 +12,10 @@ from apisr_pack.apisr_archs import CorruptWeights, NotEnoughMemory, UnsupportedW
 from apisr_pack.apisr_archs.networks import registry
 from apisr_pack.apisr_archs.networks.parts import windows
 from apisr_pack.apisr_archs.networks.registry import find_own, load_weights
-from apisr_pack.tests import reference
+from apisr_pack.tests import foreign, reference
 from apisr_pack.tests.reference import save
+from apisr_pack.tests.unit.test_rrdb_names import bsrgan_names, first_esrgan_names
+from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.MMRealSR import MMRealSR
 from torch import Tensor
 
@@ -79,6 +81,111 @@ def test_a_weight_inside_of_the_network_is_no_neighbour(name: str, tmp_path: Pat
     inside = f"{LATE[name].split('.')[0]}.gate.weight"
     with pytest.raises(UnsupportedWeights, match=rf"looks like {name}, but also has {inside}"):
         load_model(save({**weights, inside: torch.zeros(3)}, tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize(
+    ("names", "extra"),
+    [
+        (first_esrgan_names, "model.1.sub.0.conv1x1.weight"),
+        (first_esrgan_names, "model.1.sub.1.gamma"),
+        (first_esrgan_names, "model.0.gamma"),
+        (first_esrgan_names, "model.3.norm.weight"),
+        (bsrgan_names, "RRDB_trunk.0.conv1x1.weight"),
+        (bsrgan_names, "RRDB_trunk.1.foo.weight"),
+        (bsrgan_names, "upconv3.bias"),
+        (dict, "conv_up3.bias"),
+        (dict, "conv_body2.weight"),
+        (dict, "HRconv.weight"),
+    ],
+)
+def test_a_variant_of_rrdb_is_not_taken_for_it(names: Callable[[Weights], Weights], extra: str, tmp_path: Path) -> None:
+    """Under any of its names; and where a part has more numbers, or two names for one weight, than the network."""
+    weights = names(reference.rrdb_state_dict(blocks=1, features=16))
+    with pytest.raises(UnsupportedWeights, match=rf"looks like RRDB, but also has {extra}\. Get the file"):
+        load_model(save({**weights, extra: torch.zeros(16)}, tmp_path / "a.pth"))
+
+
+def without(weights: Weights, *begins: str) -> Weights:
+    return {key: value for key, value in weights.items() if not key.startswith(begins)}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("Compact", lambda w: without(w, "body.4.weight"), r"lacks body\.4\.weight\."),
+        ("Compact", lambda w: {**w, "body.40.weight": torch.zeros(9)}, r"also has body\.40\.weight\."),
+        ("Compact", lambda w: {**w, "body.7.weight": torch.zeros(9)}, r"also has body\.7\.weight\."),
+        ("Compact", lambda w: without(w, "body.6."), r"also has body\.5\.weight and has other shapes of body\.4\."),
+        ("RRDB", lambda w: {**w, "conv_last.weight": torch.zeros(6, 64, 3, 3)}, r"other shapes of conv_last\.weight\."),
+    ],
+)
+def test_changes_to_what_tells_the_size_are_named(
+    name: str, change: Callable[[Weights], Weights], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsupportedWeights, match=f"looks like {name}, but .*{says}") as caught:
+        load_model(save(change(OURS[name]()), tmp_path / "a.pth"))
+    assert "Error" not in str(caught.value), "torch's own text says less"
+
+
+PREFIXES = ("netG_A.", "sr.", "backbone.", "upsampler.", "G_A2B.", "self.model.", "pl_module.module.sr.")
+
+
+def below(prefix: str, weights: Weights) -> Weights:
+    return {prefix + name: value for name, value in weights.items()}
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_unknown_prefixes_of_whole_networks_are_taken_off(name: str, prefix: str, tmp_path: Path) -> None:
+    weights, image = OURS[name](), torch.rand(1, 3, 16, 16)
+    model = load_model(save(below(prefix, weights), tmp_path / "a.pth"))
+    assert model.architecture.id == f"APISR-{name}"
+    assert torch.equal(model(image), load_weights(weights)(image))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "netG.", "sr."])
+@pytest.mark.parametrize("beside", ["foo", "foo.weight", "sr_loss.weight"])
+def test_a_prefix_with_something_beside_it(
+    prefix: str, beside: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {**below(prefix, OURS["GRL"]()), beside: torch.zeros(5)}
+    assert load_model(save(content, tmp_path / "a.pth")).architecture.id == "APISR-GRL"
+    assert f"ignored the rest: {beside}" in caplog.text or "loss" in beside
+
+
+@pytest.mark.parametrize("name", ["SwinIR", "SPAN"])
+def test_unknown_prefixes_of_spandrel_s_networks_are_taken_off(name: str, tmp_path: Path) -> None:
+    weights = below("a.sr.", dict(foreign.network(name).state_dict()))
+    assert load_model(save(weights, tmp_path / "a.pth")).architecture.id == name
+    weights["tail.weight"] = torch.zeros(3, 3, 3, 3)  # may belong to it
+    with pytest.raises(UnsupportedWeights, match="fit none"):
+        load_model(save(weights, tmp_path / "a.pth"))
+
+
+def test_several_networks_are_not_chosen_from(tmp_path: Path) -> None:
+    content = below("cycle.netG_A.", OURS["Compact"]()) | below("cycle.netG_B.", OURS["Compact"]())
+    with pytest.raises(UnsupportedWeights, match=r"holds 2 networks \(cycle\.netG_A, cycle\.netG_B\)"):
+        load_model(save(content, tmp_path / "a.pth"))
+
+
+def test_what_is_not_whole_behind_a_prefix_is_named(tmp_path: Path) -> None:
+    content = {**below("sr.", without(OURS["GRL"](), "norm_end.bias")), "foo": torch.zeros(5)}
+    with pytest.raises(UnsupportedWeights, match=r"looks like GRL behind the prefix sr\., but lacks norm_end\.bias\."):
+        load_model(save(content, tmp_path / "a.pth"))
+
+
+def test_a_model_that_makes_pictures_smaller(tmp_path: Path) -> None:
+    weights = ESRGAN(in_nc=48, out_nc=3, num_filters=16, num_blocks=1, scale=1).state_dict()
+    with pytest.raises(UnsupportedWeights, match=r"this ESRGAN model makes pictures smaller"):
+        load_model(save(weights, tmp_path / "a.pth"))
+
+
+def test_control_characters_in_names_are_not_printed(tmp_path: Path) -> None:
+    weights = {"a\x1b[2J\n.weight": torch.zeros(3), "b" * 999: torch.zeros(3)}
+    with pytest.raises(UnsupportedWeights, match=r"a\\x1b\[2J\\n\.weight, b+\.\.\.\)") as caught:
+        load_model(save(weights, tmp_path / "a.pth"))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
 
 
 def test_long_lists_of_names_are_cut(tmp_path: Path) -> None:
