@@ -127,7 +127,7 @@ def how_to_get(model: ZooModel, folder: Path) -> str:
     addresses = "\n".join(f"  {url}" for url in model.urls)
     return (
         f"To get it by hand, fetch {model.file} from\n{addresses}\n"
-        f"and put it in {folder}. In ComfyUI, press R then to refresh the lists.\n"
+        f"and put it in {folder}. Then press R in ComfyUI to refresh its lists.\n"
         f"Size: {model.bytes / 1e6:.1f} MB ({model.bytes} bytes)\n"
         f"sha256: {model.sha256}"
     )

@@ -106,7 +106,7 @@ def test_a_file_that_is_put_there_by_hand_is_found(server: ComfyServer, files: F
     prompt = workflow(server, download=False)
     said = message(server, prompt)
     assert f"is not in {server.models_dir}." in said
-    assert f"put it in {server.models_dir}," in said
+    assert f"put it in {server.models_dir}." in said
     assert "D_drive" not in said
     path = server.models_dir / KNOWN.file
     path.write_bytes(content)
