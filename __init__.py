@@ -1,11 +1,62 @@
-"""APISR for ComfyUI: anime super-resolution with exact tiling."""
+"""APISR for ComfyUI: anime super-resolution with exact tiling.
+
+From Python, with this folder importable as `apisr`, everything in `__all__` is here: `apisr.load_model`,
+`apisr.upscale`, sessions for streams, and the errors. The names are resolved on first use (PEP 562), so that importing this module, as
+ComfyUI does at its start, imports neither torch nor spandrel.
+"""
+
+TYPE_CHECKING = False  # as in typing, which is not imported for one constant; type checkers know the name
+if TYPE_CHECKING:
+    from .apisr_archs import (
+        ApisrError,
+        CorruptWeights,
+        DownloadFailed,
+        MissingWeights,
+        NotEnoughMemory,
+        UnsafeWeights,
+        UnsupportedWeights,
+        load_model,
+    )
+    from .engine import Callbacks, Cancelled, Job, Placement, prepare, session, upscale
+else:  # with a __getattr__ in sight, type checkers would take any name for right
+
+    def __getattr__(name: str) -> object:
+        """Resolves the names in `__all__`; nothing is cached, so this module shows what the packages export now."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import apisr_archs, engine
+
+        return getattr(engine if name in engine.__all__ else apisr_archs, name)
+
+
+__all__ = [
+    "load_model",
+    "upscale",
+    "prepare",
+    "session",
+    "ApisrError",
+    "Callbacks",
+    "Cancelled",
+    "CorruptWeights",
+    "DownloadFailed",
+    "Job",
+    "MissingWeights",
+    "NotEnoughMemory",
+    "Placement",
+    "UnsafeWeights",
+    "UnsupportedWeights",
+]
 
 WEB_DIRECTORY = "./web"
 __version__ = "0.1.0"
 
 
-async def comfy_entrypoint():  # noqa: ANN201  (the type lives in ComfyUI, which this module must not import)
+async def comfy_entrypoint():  # noqa: ANN202  (the type lives in ComfyUI, which this module must not import)
     """What ComfyUI calls to get the nodes; imported only then, so that tests can import the pack without ComfyUI."""
     from .nodes import ApisrExtension
 
     return ApisrExtension()
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

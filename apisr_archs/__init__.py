@@ -5,7 +5,7 @@ In the order of the data:
     networks    a state dict -> a network, by keys and shapes
     facts       what the engine needs to know of a network; foreign: the same for other loaders' models
     model       UPSCALE_MODEL: how a network is run
-    load        all of it: path -> UPSCALE_MODEL
+    load        all of it: path, or name of a known model -> UPSCALE_MODEL
     errors, text    what goes wrong, in words that every output of the process can write
 """
 
@@ -24,8 +24,9 @@ from .foreign import facts_of, is_misread_grl
 from .load import load_model, set_precision
 from .model import UpscaleModel, copy_network, with_network
 from .networks.parts.finite import is_finite
-from .networks.parts.means import Statistics
+from .networks.parts.means import Means, TileMeans
 from .networks.parts.padding import pad
+from .networks.parts.way import WHOLE, Way
 
 __all__ = [
     "ApisrError",
@@ -35,11 +36,14 @@ __all__ = [
     "Halo",
     "MissingWeights",
     "NotEnoughMemory",
-    "Statistics",
+    "Means",
     "Strips",
+    "TileMeans",
     "UnsafeWeights",
     "UnsupportedWeights",
     "UpscaleModel",
+    "WHOLE",
+    "Way",
     "copy_network",
     "facts_of",
     "is_finite",

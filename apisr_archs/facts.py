@@ -20,7 +20,7 @@ class Halo:
 
 @dataclass(frozen=True)
 class Strips:
-    """How the network runs in row strips: same result, less memory (its argument `rows`).
+    """How the network runs in row strips: same result, less memory (`Way.rows`).
 
     The shares are parts of `Facts.bytes_per_pixel`. The peak is the larger of two: in the trunk, `trunk` for the whole
     tile and `trunk_strip` for the strip and its halo; in the tail, `kept` and `strip` in the same way.

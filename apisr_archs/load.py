@@ -1,5 +1,6 @@
-"""From a path to an UPSCALE_MODEL."""
+"""From a path, or the name of a known model, to an UPSCALE_MODEL."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
 from .files.checkpoint import StateDict, read_state_dict
+from .files.locate import locate
 from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
 from .networks.registry import filled, find_own, matches, some_of
@@ -27,24 +29,37 @@ LOOKALIKES = (
 
 
 @printable_errors
-def load_model(path: str | Path, precision: str = "fp32", device: str | torch.device = "cpu") -> UpscaleModel:
+def load_model(
+    path_or_name: str | os.PathLike[str],
+    precision: str = "fp32",
+    device: str | torch.device = "cpu",
+    *,
+    download: bool = False,
+) -> UpscaleModel:
     """Load any image-to-image network that we or spandrel know.
 
     Args:
-        path: a .pth, .pt, .ckpt or .safetensors file.
+        path_or_name: the path of a .pth, .pt, .ckpt or .safetensors file; or the name of a known model, like
+            "4x_APISR_RRDB_GAN_generator.pth", or "realesr-animevideov3" for the bundled one. A name is looked for in
+            the current folder, then in the pack's own folder models.
         precision: "fp32", "fp16" or "bf16", of the weights and the arithmetic; images are cast on the way in and out.
-        device: where the model is put.
+        device: where the model is put: "cpu", "cuda", "cuda:1" or another device of torch.
+        download: fetch a known model that is missing, verified, into the folder of its path, or for a name into the
+            pack's folder models. The environment variable APISR_OFFLINE=1 forbids that.
 
     Raises:
-        MissingWeights, CorruptWeights, UnsafeWeights: see `read_state_dict`.
+        MissingWeights: there is no such file, or none that may be read, or no known model of that name.
+        DownloadFailed: nothing could be fetched; no part of it is kept.
+        CorruptWeights, UnsafeWeights: see `read_state_dict`.
         UnsupportedWeights: the file's network is unknown, takes more than a picture or works on more than RGB or grey,
             is made for faces, or cannot run in `precision`.
         NotEnoughMemory: there is none for the weights.
-        ValueError: `precision` is none of the three.
+        ValueError: `precision` is none of the three, `path_or_name` is no path, or torch cannot use `device` here.
     """
-    if precision not in DTYPES:
+    if not isinstance(precision, str) or precision not in DTYPES:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}.")
-    path = Path(path)
+    device = usable_device(device)  # before a download or seconds of loading
+    path = locate(path_or_name, download=download)
     try:
         # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
         with torch.inference_mode(False), torch.no_grad():
@@ -52,7 +67,6 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
             _refuse_precision(path, model, precision)
             if model.dtype != DTYPES[precision]:
                 set_precision(model, precision)
-        device = torch.device(device)
         return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
     except Exception as error:
         if not is_out_of_memory(error):
@@ -61,6 +75,25 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
             f"Out of memory while loading {path}, a file of {path.stat().st_size / 2**20:.0f} MB. Close other programs "
             "or choose a smaller model."
         ) from error
+
+
+def usable_device(device: str | torch.device, name: str = "device") -> torch.device:
+    """`device` as torch's own. Raises ValueError, which names the argument, unless torch can use it on this machine."""
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        hint = ' Nvidia and AMD GPUs are "cuda" in torch.' if str(device).lower() in ("gpu", "nvidia", "rocm") else ""
+        raise ValueError(
+            f'{name} is {device!r}; expected a device of torch, like "cpu", "cuda" or "cuda:1".{hint}'
+        ) from error
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: built without CUDA
+        if is_out_of_memory(error):
+            return found  # it is there, but full: what needs memory on it fails with the numbers
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(f'{name} is {device!r}, which torch cannot use here ({reason}). Use "cpu".') from error
+    return found
 
 
 def set_precision(model: UpscaleModel, precision: str) -> None:

@@ -15,6 +15,7 @@ from .facts import Facts
 from .networks.parts.finite import is_finite
 from .networks.parts.layers import FilledNetwork
 from .networks.parts.padding import pad
+from .networks.parts.way import WHOLE, Way
 from .text import get_logger
 
 log = get_logger(__name__)
@@ -39,26 +40,25 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
         self.facts = facts
 
     @override
-    def __call__(self, image: Tensor, tell: Callable[[str], None] | None = None, **how: Any) -> Tensor:
+    def __call__(self, image: Tensor, tell: Callable[[str], None] | None = None, way: Way = WHOLE) -> Tensor:
         """(B, C, H, W) in [0, 1], any float dtype -> (B, C, H * scale, W * scale) in [0, 1] of the same dtype.
 
         The image is never written to.
 
         tell: called with a line for the user when the output is not finite; None for the log.
-        how: for networks that run in strips (see `Facts.strips`): `rows`; and for those of them with global statistics:
-        `statistics`.
+        way: how the network is run; WHOLE for networks that are not ours.
         """
         # not spandrel's own call: that runs in inference mode, which not every device can (DirectML)
         height, width = image.shape[-2:]
         right, bottom = self.size_requirements.get_padding(width, height)
         with torch.no_grad():
-            output = self._finite(pad(image.to(self.dtype), right, bottom), tell or log.warning, **how)
+            output = self._finite(pad(image.to(self.dtype), right, bottom), tell or log.warning, way)
             output = output[..., : height * self.scale, : width * self.scale].clamp_(0, 1)
             return output.to(image.dtype)
 
-    def _finite(self, image: Tensor, tell: Callable[[str], None], **how: Any) -> Tensor:
+    def _finite(self, image: Tensor, tell: Callable[[str], None], way: Way) -> Tensor:
         """The network's output; if that has NaN or infinity, once more in fp32. (Clamping would hide infinity.)"""
-        output = self._run(self.model, image, **how)
+        output = self._run(self.model, image, way)
         if is_finite(output):
             return output
         name = type(self.model).__name__
@@ -66,11 +66,11 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
             tell(f"{name} gave NaN or infinity; its weights, or the picture, may be damaged.")
             return output
         tell(f"{name} overflowed in {image.dtype}; such parts are computed again in fp32.")
-        return self._run(copy_network(self.model, torch.float32), image.float(), **how)
+        return self._run(copy_network(self.model, torch.float32), image.float(), way)
 
-    def _run(self, network: nn.Module, image: Tensor, **how: Any) -> Tensor:
+    def _run(self, network: nn.Module, image: Tensor, way: Way) -> Tensor:
         if isinstance(network, FilledNetwork):
-            return network(image, **how)
+            return network(image, way)
         # spandrel's networks take no more than the image, and some want to be called in their own way
         is_half = image.dtype in (torch.float16, torch.bfloat16)
         if not (is_half and self.needs_autocast):

@@ -32,7 +32,7 @@ load_pack()
 # only now can these be imported
 from apisr_pack import engine  # noqa: E402
 from apisr_pack.apisr_archs import is_out_of_memory, load_model  # noqa: E402
-from apisr_pack.engine import memory  # noqa: E402
+from apisr_pack.engine import devices  # noqa: E402
 from apisr_pack.tests import reference, trained  # noqa: E402
 from spandrel import MAIN_REGISTRY  # noqa: E402
 
@@ -261,7 +261,7 @@ def whole(entry: Entry, image: Tensor) -> Tensor | None:
     """The reference network on the whole picture in true fp32: (1, H, W, 3) -> the same; None if it does not fit."""
     facts = load_model(entry.path).facts
     needed = engine.bytes_for(*image.shape[1:3], facts, torch.float32)
-    if needed > memory.usable_bytes(DEVICE):  # tried all the same, a CPU's system would kill the process
+    if needed > devices.usable_bytes(DEVICE):  # tried all the same, a CPU's system would kill the process
         return None
     try:
         with exact_fp32():

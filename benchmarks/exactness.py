@@ -38,7 +38,7 @@ import comfy.utils  # noqa: E402
 from apisr_pack import engine  # noqa: E402
 from apisr_pack.apisr_archs import Facts, UpscaleModel  # noqa: E402
 from apisr_pack.apisr_archs.networks.registry import load_weights  # noqa: E402
-from apisr_pack.engine import memory  # noqa: E402
+from apisr_pack.engine import estimate  # noqa: E402
 from apisr_pack.tests import reference, trained  # noqa: E402
 
 CORE_OVERLAP = 32
@@ -166,8 +166,8 @@ class Bench:
     def _budget_for_strips(self, images: Tensor) -> int:
         """Enough for the narrowest strips, which must be less than enough for the whole picture."""
         assert self.facts.strips is not None
-        rows = memory.least_strip(self.facts.strips)
-        return int(1.01 * memory.bytes_for(*images.shape[1:3], self.facts, torch.float32, rows))
+        rows = estimate.least_strip(self.facts.strips)
+        return int(1.01 * estimate.bytes_for(*images.shape[1:3], self.facts, torch.float32, rows))
 
 
 def _size(images: Tensor) -> str:

@@ -36,8 +36,8 @@ def with_mask(images: Tensor, mask: Tensor) -> Tensor:
         mask = torch.stack([pixels.resize(each.unsqueeze(-1), (height, width)).squeeze(-1) for each in mask])
         mask = (mask * 65535).round() / 65535  # areas of 0 and of 1, which the filter leaves by a rounding error
     opacity = (1 - mask).to(images.dtype).unsqueeze(-1).expand(count, -1, -1, -1)
-    colours = images[..., :3].expand(-1, -1, -1, 3) if channels == 1 else images[..., :3]
-    return torch.cat((colours, opacity), dim=-1)
+    colors = images[..., :3].expand(-1, -1, -1, 3) if channels == 1 else images[..., :3]
+    return torch.cat((colors, opacity), dim=-1)
 
 
 def is_constant(alpha: Tensor) -> bool:
@@ -64,31 +64,29 @@ def restore_extremes(enlarged: Tensor, source: Tensor) -> None:
         enlarged.masked_fill_(is_alone[rows].unsqueeze(-1).to(enlarged.device), value)
 
 
-def extended_colours(picture: Tensor) -> Tensor:
-    """The colours of (H, W, 4), those under alpha 0 replaced by ones from the nearest edge: (H, W, 3).
+def extended_colors(picture: Tensor) -> Tensor:
+    """The colors of (H, W, 4), those under alpha 0 replaced by ones from the nearest edge: (H, W, 3).
 
-    What lies there is anything, mostly black, and a network would draw it into the edge as a dark rim. Where alpha is
-    not 0 no colour may be NaN.
+    What lies there is anything, mostly black, and a network would draw it into the edge as a dark rim. No color may be
+    NaN.
     """
     seen = (picture[..., 3:] > 0).permute(2, 0, 1).unsqueeze(0)  # (1, 1, H, W)
-    if seen.all():
+    if seen.all() or not seen.any():  # nothing to fill in, or nothing to fill it in from
         return picture[..., :3]
-    if not seen.any():  # nothing to extend; but what lies there may be NaN
-        return picture[..., :3].nan_to_num(nan=0.0, posinf=1.0, neginf=0.0)
     # in [0, 1]: a value far outside, which counts as 0 or 1 itself, must not outweigh its neighbours in a mean
-    colours = picture[..., :3].clamp(0, 1).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
-    return _filled(colours, seen).squeeze(0).permute(1, 2, 0).to(picture.dtype)
+    colors = picture[..., :3].clamp(0, 1).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
+    return _filled(colors, seen).squeeze(0).permute(1, 2, 0).to(picture.dtype)
 
 
-def _filled(colours: Tensor, seen: Tensor) -> Tensor:
+def _filled(colors: Tensor, seen: Tensor) -> Tensor:
     """(1, 3, H, W) with what is not seen filled in from half the size: pull-push (Gortler et al. 1996, section 3.4)."""
     if seen.all():
-        return colours
-    height, width = colours.shape[-2:]
+        return colors
+    height, width = colors.shape[-2:]
     bottom, right = height % 2, width % 2
     weights = F.pad(seen.float(), (0, right, 0, bottom))
-    weighted = F.pad(colours.masked_fill(~seen, 0), (0, right, 0, bottom))  # not a product: NaN may lie there
+    weighted = F.pad(colors.masked_fill(~seen, 0), (0, right, 0, bottom))
     weight = F.avg_pool2d(weights, 2)  # (1, 1, ceil(H / 2), ceil(W / 2))
     coarse = F.avg_pool2d(weighted, 2) / weight.clamp_min(0.25)
     coarse = _filled(coarse, weight > 0)
-    return torch.where(seen, colours, F.interpolate(coarse, size=(height, width), mode="bilinear"))
+    return torch.where(seen, colors, F.interpolate(coarse, size=(height, width), mode="bilinear"))

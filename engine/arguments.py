@@ -94,6 +94,14 @@ def whole(value: Any, name: str, least: int) -> int:
     return int(number)
 
 
+def output_size(size: Any) -> tuple[int, int]:
+    """`size` as (height, width). Raises ValueError unless it is two whole numbers of at least 1."""
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"size is {_what(size)}; expected a height and a width.")
+    height, width = (whole(side, f"size's {name}", 1) for name, side in zip(("height", "width"), size, strict=True))
+    return height, width
+
+
 def positive(value: Any, name: str) -> float:
     """`value` as a float. Raises ValueError unless it is a finite number of more than 0."""
     try:

@@ -56,7 +56,7 @@ class Delivery(Protocol):
         ...
 
 
-def way_home(device: torch.device, output: torch.device) -> Delivery:
+def make_delivery(device: torch.device, output: torch.device) -> Delivery:
     """From where the network runs to where the output is."""
     return InBackground() if device.type == "cuda" and output.type == "cpu" else AtOnce()
 

@@ -1,27 +1,18 @@
-"""The pictures of a batch, one after the other: passes, resize, alpha, and what the picture before left."""
+"""Picture after picture: passes, resize, alpha, and what the picture before left."""
 
+from collections.abc import Callable
 from math import prod
 
 import torch
 from torch import Tensor
 
 from . import alpha, pixels, reuse
-from .progress import Pulse
-from .tiles import Tiler
+from .deliver import Delivery
+from .job import Job
+from .progress import Progress
 
-CANVAS_SHARE = 0.25
-"""A result that is to be resized is collected on the device if that takes at most this part of the budget."""
-
-
-def canvas_bytes(inputs: list[tuple[int, int]], steps: list[tuple[int, int]], scale: int) -> int:
-    """What collecting and resizing the network's results takes, in bytes; 0 if none is resized.
-
-    Args:
-        inputs, steps: the size of the picture before and after each pass.
-    """
-    natural = [(height * scale, width * scale) for height, width in inputs]
-    resized = [size for size, wanted in zip(natural, steps, strict=True) if size != wanted]
-    return max((3 * 4 * pixels.RESIZE_TAKES * height * width for height, width in resized), default=0)
+UpscalePicture = Callable[[Tensor, Tensor, Callable[[int, int], None]], None]
+"""Network and tiles: (H, W, c), its result (H * scale, W * scale, c), and whom to tell how many tiles are done."""
 
 
 class Frames:
@@ -29,44 +20,41 @@ class Frames:
 
     def __init__(
         self,
-        tiler: Tiler,
-        pulse: Pulse,
-        steps: list[tuple[int, int]],
-        alpha_by: str,
-        shape: tuple[int, ...],
+        job: Job,
+        upscale: UpscalePicture,
+        delivery: Delivery,
+        progress: Progress,
         canvas_device: torch.device,
+        is_out_of_memory: Callable[[BaseException], bool],
     ) -> None:
-        """steps: the size after each pass of the network, the last one that of the output. shape: of the batch.
-
-        canvas_device: where results are collected that are to be resized.
-        """
-        self.tiler = tiler
-        self.pulse = pulse
-        self.steps = steps
-        self.alpha_by = alpha_by
-        self.count = shape[0]
-        self.passes_per_frame = len(steps) * (2 if shape[-1] == 4 and alpha_by == "model" else 1)
-        self.passes_done = 0
+        """canvas_device: where results are collected that are to be resized."""
+        self.job = job
+        self.upscale_tiles = upscale
+        self.delivery = delivery
+        self.progress = progress
         self.canvas_device = canvas_device
+        self.is_out_of_memory = is_out_of_memory
         self.canvas: Tensor | None = None  # flat: the network's last result, where that is resized
-        self.copied = self.in_part = 0
-        self.saved = 0.0  # frames' worth of computing
+        self.passes_done = 0
+        self.count = self.copied = self.in_part = 0  # pictures
+        self.saved = 0.0  # pictures' worth of computing
 
     def upscale(self, picture: Tensor, output: Tensor, before: tuple[Tensor, Tensor] | None) -> None:
         """(H, W, C) into `output`, (H', W', C). before: the picture before and its output, to be used if it helps."""
-        self.pulse.frame(self.passes_done, self.count * self.passes_per_frame)
+        self._begin()
+        self.count += 1
         if before and torch.equal(picture, before[0]):
-            self.tiler.deliver.copy(output, before[1])
+            self.delivery.copy(output, before[1])
             self.copied += 1
             self.saved += 1
-            self.passes_done += self.passes_per_frame
+            self.passes_done += self.job.passes_per_picture
             return
-        self.tiler.deliver.prepare(output)
+        self.delivery.prepare(output)
         if picture.shape[-1] == 4:
-            self._passes(alpha.extended_colours(picture), output[..., :3])
+            self._passes(alpha.extended_colors(picture), output[..., :3])
             self._alpha(picture[..., 3:].clamp(0, 1), output[..., 3:])
             return
-        part = self._part(picture, before[0]) if before and len(self.steps) == 1 else None
+        part = self._part(picture, before[0]) if before and len(self.job.sizes) == 1 else None
         if before and part:
             self._update(picture, part, before[1], output)
         else:
@@ -74,26 +62,32 @@ class Frames:
 
     def close(self) -> None:
         """All pictures are done."""
-        self.tiler.deliver.wait()
-        self.pulse.frame(self.count, self.count)
+        self.delivery.wait()
+        self._begin()
 
-    def report(self) -> str:
+    def report(self) -> str | None:
+        """What was saved, in one line; None if nothing was."""
+        if not self.copied and not self.in_part:
+            return None
         in_part = f", {self.in_part} computed in part" if self.in_part else ""
         return f"{self.copied} of {self.count} frames copied{in_part}: {self.saved / self.count:.0%} of the work saved."
 
+    def _begin(self) -> None:
+        self.progress.begin(self.passes_done, max(self.passes_done, self.job.count * self.job.passes_per_picture))
+
     def _passes(self, picture: Tensor, output: Tensor) -> None:
         """The network once or twice: (H, W, c) into (H', W', c)."""
-        for size in self.steps[:-1]:
+        for size in self.job.sizes[:-1]:
             between = picture.new_empty((*size, picture.shape[-1]), dtype=torch.float32)
             self._pass(picture, between)
-            self.tiler.deliver.wait()
+            self.delivery.wait()
             picture = between
         self._pass(picture, output)
 
     def _pass(self, picture: Tensor, output: Tensor) -> None:
-        self.pulse.frame(self.passes_done, self.count * self.passes_per_frame)
+        self._begin()
         canvas = self._canvas(picture, output)
-        self.tiler.upscale(picture, canvas, self.pulse.tile)
+        self.upscale_tiles(picture, canvas, self.progress.tile)
         if canvas is not output:
             self._resize(canvas, output)
         self.passes_done += 1
@@ -104,8 +98,8 @@ class Frames:
         Else memory that is kept for the next results, of this shape or smaller: after those of this shape, the one
         before is still in it.
         """
-        now = self.tiler.now
-        shape = (picture.shape[0] * now.facts.scale, picture.shape[1] * now.facts.scale, picture.shape[2])
+        scale = self.job.facts.scale
+        shape = (picture.shape[0] * scale, picture.shape[1] * scale, picture.shape[2])
         if output.shape == shape:
             return output
         size = prod(shape)
@@ -119,7 +113,7 @@ class Frames:
         try:
             return output.new_empty(size, device=self.canvas_device)
         except Exception as error:
-            if not self.tiler.is_out_of_memory(error):
+            if not self.is_out_of_memory(error):
                 raise
         self.canvas_device = output.device
         return output.new_empty(size)
@@ -128,36 +122,35 @@ class Frames:
         """The network's result, resized into the output."""
         size = output.shape[0], output.shape[1]
         if canvas.device.type == "cpu":
-            self.tiler.deliver.wait()
+            self.delivery.wait()
         resized = None
         try:
             resized = pixels.resize(canvas, size)
         except Exception as error:
-            if canvas.device == output.device or not self.tiler.is_out_of_memory(error):
+            if canvas.device == output.device or not self.is_out_of_memory(error):
                 raise
         if resized is None:
             self.canvas_device = output.device  # it did not fit where it was
             canvas = canvas.to(output.device)
             self.canvas = canvas.view(-1)
             resized = pixels.resize(canvas, size)
-        self.tiler.deliver.copy(output, resized)
+        self.delivery.copy(output, resized)
 
     def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:
         area = reuse.changed(picture, before)
-        now = self.tiler.now
-        return reuse.part_to_compute(area, picture.shape[0], picture.shape[1], now.facts)
+        return reuse.part_to_compute(area, picture.shape[0], picture.shape[1], self.job.facts)
 
     def _update(self, picture: Tensor, part: reuse.Part, before: Tensor, output: Tensor) -> None:
         """Compute a part of a picture; the rest is as it was before."""
         canvas = self._canvas(picture, output)
-        self.tiler.deliver.wait()
+        self.delivery.wait()
         if canvas is output:
             canvas.copy_(before)
-        scale = self.tiler.now.facts.scale
+        scale = self.job.facts.scale
         source = part.read.of(picture)
         patch = canvas.new_empty((source.shape[0] * scale, source.shape[1] * scale, source.shape[2]))
-        self.tiler.upscale(source, patch, self.pulse.tile)
-        self.tiler.deliver.wait()
+        self.upscale_tiles(source, patch, self.progress.tile)
+        self.delivery.wait()
         part.taken.of(canvas, scale).copy_(part.taken.within(part.read).of(patch, scale))
         if canvas is not output:
             self._resize(canvas, output)
@@ -168,12 +161,12 @@ class Frames:
     def _alpha(self, opacity: Tensor, output: Tensor) -> None:
         """(H, W, 1) into (H', W', 1). A constant one, the usual case, costs nothing."""
         if alpha.is_constant(opacity):
-            self.tiler.deliver.copy(output, opacity[:1, :1].expand_as(output))
-            self.passes_done += self.passes_per_frame - len(self.steps)
+            self.delivery.copy(output, opacity[:1, :1].expand_as(output))
+            self.passes_done += self.job.passes_per_picture - len(self.job.sizes)
             return
-        if self.alpha_by == "model":
+        if self.job.alpha_by == "model":
             self._passes(opacity, output)
         else:
-            self.tiler.deliver.copy(output, pixels.resize(opacity, (output.shape[0], output.shape[1])))
-        self.tiler.deliver.wait()
+            self.delivery.copy(output, pixels.resize(opacity, (output.shape[0], output.shape[1])))
+        self.delivery.wait()
         alpha.restore_extremes(output, opacity)

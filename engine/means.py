@@ -9,34 +9,19 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..apisr_archs import Statistics
+from ..apisr_archs import Means, TileMeans
 from .tiling import MEANS_ROUNDS, Plan
-
-
-class Tile:
-    """What one tile is told of the picture's means, and what its own ones are."""
-
-    def __init__(self, shared: list[Tensor]) -> None:
-        self.shared = shared
-        self.own: list[Tensor] = []
-
-    def begin(self) -> None:
-        self.own = []  # a tile that overflowed in half precision is computed twice
-
-    def share(self, own: Tensor) -> Tensor:
-        self.own.append(own.float())
-        return self.shared[len(self.own) - 1].to(own) if self.shared else own
 
 
 def gather_means(
     plan: Plan,
-    compute: Callable[[int, int, Statistics], None],
+    compute: Callable[[int, int, Means], None],
     on_tile: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
     """The means over the picture, in fp32, in the order in which the network takes them.
 
     Args:
-        compute: runs the network on the tile at (row, column), with these statistics.
+        compute: runs the network on the tile at (row, column), with these means.
         on_tile: called before each tile with how many are done and how many there are, those of the picture included.
     """
     shared: list[Tensor] = []
@@ -46,22 +31,15 @@ def gather_means(
         for index, (row, column) in enumerate(plan.places()):
             if on_tile:
                 on_tile(number * len(plan) + index, (MEANS_ROUNDS + 1) * len(plan))
-            tile = Tile(shared)
             # in the first round a tile is better off with the means over all that it sees
-            statistics = Statistics(tile.share, _kept_area(plan, row, column) if shared else None, tile.begin)
-            compute(row, column, statistics)
-            pixels = statistics.pixels(*plan.tile)
+            tile = TileMeans(shared, _kept_area(plan, row, column) if shared else None)
+            compute(row, column, tile)
+            pixels = tile.pixels(*plan.tile)
             all_pixels += pixels
             weighted = [own * pixels for own in tile.own]
             sums = [total + own for total, own in zip(sums, weighted, strict=True)] if sums else weighted
         shared = [total / all_pixels for total in sums]
     return shared
-
-
-def given(shared: list[Tensor]) -> Statistics:
-    """For a tile of the picture, once its means are known."""
-    tile = Tile(shared)
-    return Statistics(tile.share, None, tile.begin)
 
 
 def _kept_area(plan: Plan, row: int, column: int) -> tuple[int, int, int, int]:

@@ -20,8 +20,8 @@ def to_network(picture: Tensor, channels: int, device: torch.device, dtype: torc
 
     Grey becomes RGB, where the network wants that. Clamped to [0, 1], contiguous (Macs fail on views).
     """
-    colours = picture.to(device=device, dtype=dtype).permute(2, 0, 1).clamp(0, 1)  # (1 or 3, H, W)
-    batch = colours.unsqueeze(1) if channels == 1 else colours.expand(3, -1, -1).unsqueeze(0)
+    colors = picture.to(device=device, dtype=dtype).permute(2, 0, 1).clamp(0, 1)  # (1 or 3, H, W)
+    batch = colors.unsqueeze(1) if channels == 1 else colors.expand(3, -1, -1).unsqueeze(0)
     return batch.contiguous()
 
 

@@ -19,21 +19,22 @@ class _Hierarchy:
     mounts: tuple[str, ...]
     limit: str
     usage: str
-    inactive_file: str
-    """Key in memory.stat of the page cache that can be dropped at once; like the usage, with all groups below."""
+    reclaimable: tuple[str, ...]
+    """Keys in memory.stat of what the usage counts, but the system gives up before it kills: the page cache and such;
+    like the usage, with all groups below."""
 
 
 V1 = _Hierarchy(
     mounts=("sys/fs/cgroup/memory",),
     limit="memory.limit_in_bytes",
     usage="memory.usage_in_bytes",
-    inactive_file="total_inactive_file",
+    reclaimable=("total_inactive_file", "total_active_file"),
 )
 V2 = _Hierarchy(
     mounts=("sys/fs/cgroup", "sys/fs/cgroup/unified"),  # the second where both versions are mounted
     limit="memory.max",
     usage="memory.current",
-    inactive_file="inactive_file",
+    reclaimable=("inactive_file", "active_file", "slab_reclaimable"),
 )
 
 
@@ -81,9 +82,9 @@ def _with_parents(path: str) -> list[PurePosixPath]:
 
 
 def _left(group: Path, hierarchy: _Hierarchy) -> int | None:
-    """Bytes below a group's limit; None if it has none. Page cache is used memory, but is dropped for whoever needs it.
+    """Bytes that a group can still take; None if it has no limit.
 
-    The same sum as the working set of Kubernetes.
+    Page cache is used memory, but given up for others: models that are read from memory-mapped files lie there.
     """
     statistics = _fields(_read(group / "memory.stat"))
     limits = (
@@ -94,7 +95,8 @@ def _left(group: Path, hierarchy: _Hierarchy) -> int | None:
     if limit >= NO_LIMIT:
         return None
     used = _number(_read(group / hierarchy.usage)) or 0
-    return max(0, limit - max(0, used - statistics.get(hierarchy.inactive_file, 0)))
+    kept = used - sum(statistics.get(key, 0) for key in hierarchy.reclaimable)
+    return max(0, limit - max(0, kept))
 
 
 def _read(path: Path) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..apisr_archs import Facts
 from . import arguments
-from .memory import bytes_for, least_strip, strip_within, swift_strip
+from .estimate import bytes_for, fast_strip, least_strip, strip_within
 
 PRESETS = ("exact", "fast")
 """How wide the overlap is: so that no tile shows, or about half of that."""
@@ -29,6 +29,15 @@ MIN_KEPT = 64
 """Tiles of an automatic plan advance by at least this many input pixels: less is nearly all halo."""
 MIN_KEPT_BY_HAND = 16
 """The same for a tile size that the user chose."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the user asks of the tiles; see `plan`."""
+
+    tile: int | None = None
+    overlap: int | None = None
+    preset: str = "exact"
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def plan(
     tile: int | None = None,
     overlap: int | None = None,
     preset: str = "exact",
-    piece: int | None = None,
+    strip_bytes: int | None = None,
 ) -> Plan:
     """The cheapest way to compute an image: the one that computes the fewest pixels.
 
@@ -113,7 +122,7 @@ def plan(
             leaves room for the halo.
         overlap: input pixels that neighbours share; None for twice the halo of the network, and the blend.
         preset: one of `PRESETS`, for the halo.
-        piece: bytes of a strip that are computed fastest; None if strips are no faster than the whole at once.
+        strip_bytes: of the strips that are computed fastest; None if strips are no faster than the whole at once.
 
     Raises:
         ValueError: the image has no pixels, `tile` is below 1 or `overlap` below 0, or there is no such preset.
@@ -134,7 +143,7 @@ def plan(
     if not facts.tiling:
         rows, columns = rows[:1], columns[:1]
     rounds = 1 + (MEANS_ROUNDS if gathers_means(facts, preset) else 0)
-    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget, piece, rounds) or _smallest(
+    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget, strip_bytes, rounds) or _smallest(
         rows, columns, facts, dtype
     )
     return Plan(
@@ -203,7 +212,7 @@ def _cheapest(
     facts: Facts,
     dtype: torch.dtype,
     budget: int | None,
-    piece: int | None,
+    strip_bytes: int | None,
     rounds: int,
 ) -> _Choice | None:
     """The choice within the budget that computes the fewest pixels; None if there is none.
@@ -216,7 +225,7 @@ def _cheapest(
         for column in columns:
             if row.read * column.read >= least:
                 break
-            found = _strip(row.length, column.length, facts, dtype, budget, piece)
+            found = _strip(row.length, column.length, facts, dtype, budget, strip_bytes)
             if found is None:
                 continue
             strip, redone = found
@@ -229,15 +238,15 @@ def _cheapest(
 
 
 def _strip(
-    height: int, width: int, facts: Facts, dtype: torch.dtype, budget: int | None, piece: int | None
+    height: int, width: int, facts: Facts, dtype: torch.dtype, budget: int | None, strip_bytes: int | None
 ) -> tuple[int | None, float] | None:
     """The strips of a tile, None for all at once, and the part of its pixels that they compute again for their halos.
 
     That part counts where memory is short. Strips for the sake of speed cost nothing; they are no reason for tiles.
     None if the tile does not fit into the budget at all.
     """
-    swift = swift_strip(piece, height, width, facts, dtype) if piece else None
-    for strip in (swift, None):
+    fast = fast_strip(strip_bytes, height, width, facts, dtype) if strip_bytes else None
+    for strip in (fast, None):
         if budget is None or bytes_for(height, width, facts, dtype, strip) <= budget:
             return strip, 0.0
     narrow = strip_within(budget, height, width, facts, dtype) if budget is not None else None

@@ -1,8 +1,7 @@
 """ComfyUI's memory manager, progress and interrupt, as plain values and callables for the engine."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,14 +15,14 @@ from torch import nn
 from .. import apisr_archs, engine
 from ..apisr_archs import NotEnoughMemory
 from ..apisr_archs.text import escaped, get_logger
-from ..engine import Plan, memory
+from ..engine import Job, devices
 
 log = get_logger(__name__)
 
 PROGRESS_STEPS = 1000
 """Resolution of the progress bar; tiles are too coarse on a CPU."""
 COMFORTABLE_SIDE = 512
-"""Other models may have to leave the GPU for tiles of up to this side. Beyond, only memory that is free is used."""
+"""Other models may have to leave the GPU for tiles of up to this side; for larger ones only free memory is used."""
 
 
 def device_options() -> list[str]:
@@ -52,18 +51,12 @@ def hand_over(model: Any, device: torch.device) -> None:
 
 
 @contextmanager
-def loaded(
-    model: Any, plans: Sequence[Callable[..., Plan]], canvas: int, beside: int
-) -> Iterator[tuple[torch.device, int]]:
-    """The model, wholly on its device; yields the device and the bytes that `engine.upscale` may take there.
+def loaded(model: Any, job: Job) -> Iterator[engine.Placement]:
+    """The model, wholly on its device, for as long as this lasts; yields where to compute and what may be taken.
 
-    The memory manager is asked for just what the plan will use.
+    The memory manager is asked for just what the job will take.
 
-    Args:
-        model: an UPSCALE_MODEL; one of another pack may lack a patcher and gets one.
-        plans: `engine.plan` for each pass, complete but for `budget`.
-        canvas: bytes for collecting and resizing the network's results, see `engine.canvas_bytes`.
-        beside: bytes of the result, which ComfyUI may want on the same device, and of pictures between two passes.
+    model: an UPSCALE_MODEL; one of another pack may lack a patcher and gets one.
     """
     if getattr(model, "patcher", None) is None:
         if not isinstance(getattr(model, "model", None), nn.Module):
@@ -71,34 +64,27 @@ def loaded(
         hand_over(model, model_management.get_torch_device())
     device = model.patcher.load_device
     network = model.patcher.model
-    is_shared = memory.share_memory(device, model_management.intermediate_device())
-    beside = beside if is_shared else 0
-    plans = [partial(plan, piece=memory.piece_for(device)) for plan in plans]
-    usable = int((_free(model, device) - beside - (canvas if is_shared else 0)) * memory.SHARE)
-    wanted = max(plan(budget=max(usable, _comfortable(plan))).bytes for plan in plans)
-    if is_shared or (device.type == "cuda" and canvas <= engine.CANVAS_SHARE * (wanted + canvas)):
-        wanted += canvas
+    dtype, output_device = model_management.intermediate_dtype(), model_management.intermediate_device()
+    is_shared = devices.share_memory(device, output_device)
+    output_bytes = job.output_bytes(dtype) + job.between_bytes if is_shared else 0
+    canvas_bytes = job.canvas_bytes if is_shared else 0
+    usable = int((_free(model, device) - output_bytes - canvas_bytes) * devices.SHARE)
+    needed = job.needed(usable, device, output_device, COMFORTABLE_SIDE).total
     # The networks are small and not made to run in parts: buffers and bias tables would stay behind.
-    model_management.load_models_gpu([model.patcher], memory_required=wanted + beside, force_full_load=True)
+    model_management.load_models_gpu([model.patcher], memory_required=needed + output_bytes, force_full_load=True)
     tensors = chain(network.parameters(), network.buffers())
-    strays = any(not memory.same_device(tensor.device, device) for tensor in tensors)
+    strays = any(not devices.same_device(tensor.device, device) for tensor in tensors)
     try:
         if strays:  # with --novram the manager leaves weights where they are, whatever it is asked
             network.to(device)
         with model_management.cuda_device_context(device):
-            left = _free(model, device) - beside
-            # what the manager has made free is for the plan; a share of what others may take is left to them
-            yield device, wanted if wanted <= left else int(left * memory.SHARE)
+            free = _free(model, device) - output_bytes
+            # what the manager has made free is for the job; a share of what others may take is left to them
+            budget = needed if needed <= free else int(free * devices.SHARE)
+            yield engine.Placement(device, budget, dtype, output_device)
     finally:
         if strays and not model.patcher.loaded_size():  # else the manager counts on finding them there
             network.to(model.patcher.offload_device)
-
-
-def _comfortable(plan: Callable[..., Plan]) -> int:
-    """Bytes of a tile that is worth sending other models away for."""
-    chosen = plan()  # the whole image, or the largest tiles that the user allows
-    height, width = (min(side, COMFORTABLE_SIDE) for side in chosen.tile)
-    return chosen.bytes * height * width // (chosen.tile[0] * chosen.tile[1])
 
 
 def _free(model: Any, device: torch.device) -> int:
@@ -111,7 +97,7 @@ def _free(model: Any, device: torch.device) -> int:
 def _free_memory(device: torch.device) -> int:
     """Bytes that are free by ComfyUI's count; of the computer's memory no more than a container's limit leaves."""
     free: Any = model_management.get_free_memory(device)
-    limit = memory.free_bytes(device) if device.type == "cpu" else None
+    limit = devices.free_bytes(device) if device.type == "cpu" else None
     return free if limit is None else min(free, limit)
 
 
@@ -123,28 +109,23 @@ def output_options() -> dict[str, Any]:
     }
 
 
-def require_room(pictures: int, size: tuple[int, int], channels: int, scratch: int) -> int:
-    """Check, before anything is computed, that the result fits where ComfyUI keeps images. Returns its bytes.
-
-    Args:
-        pictures, size, channels: of the result; size is height and width.
-        scratch: further bytes that are held there meanwhile.
+def require_room(job: Job) -> None:
+    """Check, before anything is computed, that the result fits where ComfyUI keeps images.
 
     Raises:
         NotEnoughMemory: it does not.
     """
-    result = pictures * size[0] * size[1] * channels * model_management.intermediate_dtype().itemsize
-    needed = result + scratch
+    needed = job.output_bytes(model_management.intermediate_dtype()) + job.canvas_bytes + job.between_bytes
     device = model_management.intermediate_device()
     if device.type != "cpu":  # with --gpu-only: other models may have to leave
         model_management.free_memory(needed, device)
     free = _free_memory(device)
     if needed > free:
+        height, width = job.size
         raise NotEnoughMemory(
-            f"{pictures} x {size[1]}x{size[0]} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "
+            f"{job.count} x {width}x{height} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "
             "are free. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
         )
-    return result
 
 
 def teller(node_id: str) -> Callable[[str], None]:

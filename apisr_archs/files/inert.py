@@ -1,8 +1,8 @@
 """Harmless things that training code pickles beside the weights, such as a metric as a numpy number.
 
-torch's `weights_only` refuses a whole file for one of them. Here their names stand for objects that take what the
-pickle gives them and keep nothing, so that the weights can be read and still no code of the file, nor of the libraries
-that it names, runs.
+torch's `weights_only` refuses a whole file for one of them. Here their names stand for objects of ours that take what
+the pickle gives them and keep nothing, so that the weights can be read and still no code of the file, nor of the
+libraries that it names, runs.
 """
 
 import threading
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 PLAIN = {
-    "numpy.core.multiarray": ("scalar",),  # as numpy 1 wrote it
-    "numpy._core.multiarray": ("scalar",),
+    "numpy": ("dtype", "ndarray"),
+    "numpy.core.multiarray": ("scalar", "_reconstruct"),  # as numpy 1 wrote it
+    "numpy._core.multiarray": ("scalar", "_reconstruct"),
     "argparse": ("Namespace",),
     "pathlib": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),
     "pathlib._local": ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path"),  # Python 3.13
@@ -23,11 +23,6 @@ PLAIN = {
     "torch.torch_version": ("TorchVersion",),
     "pytorch_lightning.callbacks.model_checkpoint": ("ModelCheckpoint",),
     "builtins": ("int", "float", "str", "bool", "list", "dict", "tuple"),  # what a defaultdict begins with
-}
-ARRAYS = {
-    "numpy.core.multiarray": ("_reconstruct",),
-    "numpy._core.multiarray": ("_reconstruct",),
-    "numpy": ("ndarray",),
 }
 DICTS = {
     "collections": ("defaultdict",),
@@ -50,24 +45,9 @@ class _Inert:
         pass
 
 
-class _InertArray(np.ndarray):
-    """An array only because the real `_reconstruct`, which another pack may have allowed, makes nothing else."""
-
-    def __new__(cls, *_: Any) -> Any:
-        return super().__new__(cls, 0)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
 class _InertDict:
     def __new__(cls, *_: Any) -> Any:
         return {}  # torch fills in only what is exactly a dict
-
-
-def _dtype(code: Any, *_: Any) -> Any:
-    """numpy's own, for the real `scalar`, which another pack may have allowed. A copy, as pickles ask for."""
-    return np.dtype(code, copy=True)
 
 
 def _bytes(*_: Any) -> bytes:
@@ -79,12 +59,8 @@ def _named(kind: type, names: dict[str, tuple[str, ...]]) -> list[Any]:
     return [type(name, (kind,), {"__module__": module}) for module in names for name in names[module]]
 
 
-_dtype.__module__, _dtype.__name__, _dtype.__qualname__ = "numpy", "dtype", "dtype"
 _bytes.__module__, _bytes.__name__, _bytes.__qualname__ = "builtins", "bytes", "bytes"
-STAND_INS = [*_named(_Inert, PLAIN), *_named(_InertArray, ARRAYS), *_named(_InertDict, DICTS), _dtype, _bytes]
-NUMBERS = [type(np.dtype(code)) for code in "?bhilqBHILQefdgFDG"]
-"""Classes of numpy's dtypes of numbers. Setting the state of another one (object, void, text) from a file could make
-numpy read addresses that the file chose."""
+STAND_INS = [*_named(_Inert, PLAIN), *_named(_InertDict, DICTS), _bytes]
 _LOCK = threading.Lock()
 
 
@@ -92,11 +68,23 @@ _LOCK = threading.Lock()
 def harmless_globals() -> Iterator[None]:
     """Let `torch.load(weights_only=True)` pass over the things that are listed here.
 
-    torch has one list for the process. It is as before afterwards: what others have allowed, ComfyUI among them, stays
-    allowed, also under the same name; either meaning of such a name works.
+    torch has one list for the process. What others have allowed under the names of our stand-ins, ComfyUI among them,
+    is hidden meanwhile: no object of numpy is ever made, since setting a dtype's state from a file can make numpy
+    read addresses that the file chose. Afterwards the list is as it was before.
     """
+    ours = {_name(entry) for entry in STAND_INS}
     with _LOCK:
         allowed = torch.serialization.get_safe_globals()
-        numbers = [kind for kind in set(NUMBERS) if kind not in allowed]  # leaving takes out what was entered here
-        with torch.serialization.safe_globals([*STAND_INS, *numbers]):
+        torch.serialization.clear_safe_globals()
+        try:
+            others = [entry for entry in allowed if _name(entry) not in ours]
+            torch.serialization.add_safe_globals([*others, *STAND_INS])
             yield
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(allowed)
+
+
+def _name(entry: Any) -> str:
+    """What an entry of torch's list is called in pickles: a pair tells its name, anything else has one."""
+    return entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"

@@ -127,7 +127,7 @@ def how_to_get(model: ZooModel, folder: Path) -> str:
     addresses = "\n".join(f"  {url}" for url in model.urls)
     return (
         f"To get it by hand, fetch {model.file} from\n{addresses}\n"
-        f"and put it in {folder}, then press R in ComfyUI to refresh the lists.\n"
+        f"and put it in {folder}. In ComfyUI, press R then to refresh the lists.\n"
         f"Size: {model.bytes / 1e6:.1f} MB ({model.bytes} bytes)\n"
         f"sha256: {model.sha256}"
     )
@@ -137,6 +137,6 @@ def missing_message(model: ZooModel, folder: Path) -> str:
     """Text of the error for a known file that is not in `folder`, with what to do about it."""
     return (
         f"The model file {model.file} is not in {folder}.\n"
-        f"Turn download on in the loader node to fetch it, or get it by hand.\n"
+        "Turn download on in the loader node (from Python: download=True) to fetch it, or get it by hand.\n"
         f"{how_to_get(model, folder)}"
     )

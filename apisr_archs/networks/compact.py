@@ -16,6 +16,7 @@ from ..facts import Facts, Halo, Strips, bytes_per_pixel
 from .parts.layers import Conv2d, FilledNetwork
 from .parts.layout import channels_last
 from .parts.strips import convolved_rows, in_strips
+from .parts.way import WHOLE, Way
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,9 @@ class Compact(FilledNetwork):
         layers += [nn.PReLU(config.features), Conv2d(config.features, out_channels, 3, padding=1)]
         self.body = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
-        """rows: input rows of a strip; None for all at once."""
+    def forward(self, x: Tensor, way: Way = WHOLE) -> Tensor:
         x = channels_last(x)
-        features = self._features(x, rows)
+        features = self._features(x, way.rows)
 
         def enlarge(top: int, bottom: int) -> Tensor:
             detail = self.body[-1](channels_last(features[:, :, top:bottom]))
@@ -98,7 +98,7 @@ class Compact(FilledNetwork):
             detail += x[:, :, top:bottom].repeat_interleave(self.scale**2, dim=1)
             return F.pixel_shuffle(detail, self.scale)  # (B, C * s^2, h, W) -> (B, C, h * s, W * s)
 
-        return in_strips(enlarge, x.shape[2], rows, halo=1, scale=self.scale)
+        return in_strips(enlarge, x.shape[2], way.rows, halo=1, scale=self.scale)
 
     def _features(self, x: Tensor, rows: int | None) -> Tensor:
         """All but the last convolution: (B, C, H, W) -> (B, F, H, W)."""

@@ -22,8 +22,8 @@ from ..facts import Facts, Halo, Strips, bytes_per_pixel
 from .dat_attention import ChannelAttention, SpatialAttention
 from .parts.layers import Conv2d, FilledNetwork, LayerNorm, Linear
 from .parts.layout import channels_last, image, tokens
-from .parts.means import WHOLE, Statistics
 from .parts.strips import before_update, in_strips, without_halo
+from .parts.way import WHOLE, Way
 from .parts.windows import Window
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
@@ -182,10 +182,10 @@ class Block(nn.Module):
         self.ffn = FeedForward(config.dim, config.hidden)
         self.norm2 = LayerNorm(config.dim)
 
-    def forward(self, x: Tensor, rows: int | None, statistics: Statistics) -> None:
+    def forward(self, x: Tensor, way: Way) -> None:
         """Changes x, (B, H, W, C), in place."""
-        self.attn(x, self.norm1, rows, statistics)
-        for top, bottom, source in before_update(x, rows):
+        self.attn(x, self.norm1, way)
+        for top, bottom, source in before_update(x, way.rows):
             x[:, top:bottom] += without_halo(self.ffn(self.norm2(source)), top, bottom)
 
 
@@ -207,13 +207,13 @@ class ResidualGroup(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.conv = _residual_conv(config)
 
-    def forward(self, x: Tensor, rows: int | None, statistics: Statistics) -> None:
+    def forward(self, x: Tensor, way: Way) -> None:
         """Changes x, (B, H, W, C), in place."""
         deep = x.clone()
         for block in self.blocks:
-            block(deep, rows, statistics)
+            block(deep, way)
         halo = HALO_OF_RESIDUAL_CONV
-        x += tokens(in_strips(lambda top, bottom: self.conv(image(deep[:, top:bottom])), x.shape[1], rows, halo))
+        x += tokens(in_strips(lambda top, bottom: self.conv(image(deep[:, top:bottom])), x.shape[1], way.rows, halo))
 
 
 def _residual_conv(config: DATConfig) -> nn.Module:
@@ -266,16 +266,12 @@ class DAT(FilledNetwork):
         mean = RGB_MEAN if self.config.channels == 3 else (0.0,) * self.config.channels
         self.mean = torch.tensor(mean, device="cpu").view(1, -1, 1, 1).to(self.conv_first.weight)
 
-    def forward(self, x: Tensor, rows: int | None = None, statistics: Statistics = WHOLE) -> Tensor:
-        """rows: of a strip, a multiple of the larger side of the windows; None for all at once.
-
-        statistics: of the whole picture, if x is not all of it.
-        """
-        statistics.begin()
+    def forward(self, x: Tensor, way: Way = WHOLE) -> Tensor:
+        way.means.begin()
         x = channels_last(x - self.mean)
         deep = self.before_RG(tokens(self.conv_first(x)))  # (B, H, W, C)
         for group in self.layers:
-            group(deep, rows, statistics)
+            group(deep, way)
 
         def enlarge(top: int, bottom: int) -> Tensor:
             strip = self.conv_after_body(image(self.norm(deep[:, top:bottom])))
@@ -286,4 +282,4 @@ class DAT(FilledNetwork):
                 strip = self.upsample(strip)
             return strip.add_(self.mean)
 
-        return in_strips(enlarge, x.shape[2], rows, HALO_OF_TAIL, self.config.scale)
+        return in_strips(enlarge, x.shape[2], way.rows, HALO_OF_TAIL, self.config.scale)

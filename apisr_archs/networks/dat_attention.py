@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from .parts.layers import BatchNorm2d, Conv2d, LayerNorm, Linear
 from .parts.layout import image, tokens
-from .parts.means import Statistics
 from .parts.strips import before_update, put_rows, strips, take_rows, without_halo
+from .parts.way import Way
 from .parts.windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 BATCH_NORM_EPS = 1e-5
@@ -143,13 +143,14 @@ class SpatialAttention(Interaction):
         self.attns = nn.ModuleList(WindowAttention(dim // 2, heads // 2, window, shifted) for window in windows)
         self.shifts = [window[0] // 2 if shifted else 0 for window in windows]  # of each half, in rows
 
-    def forward(self, x: Tensor, norm: nn.Module, rows: int | None, statistics: Statistics) -> None:
-        """Add the attention to norm(x), (B, H, W, C), to x, `rows` rows at a time: a multiple of the windows."""
+    def forward(self, x: Tensor, norm: nn.Module, way: Way) -> None:
+        """Add the attention to norm(x), (B, H, W, C), to x."""
+        rows, means = way.rows, way.means
         v, attended = self._attend(x, norm, rows)
         for top, bottom, source in before_update(v, rows):
             v[:, top:bottom] = without_halo(self.convolve(source), top, bottom)
         convolved = v
-        channel_gate = self.channel_gate(statistics.share(statistics.part(convolved).mean(dim=(1, 2))))
+        channel_gate = self.channel_gate(means.share(means.part(convolved).mean(dim=(1, 2))))
         for top, bottom in strips(x.shape[1], rows):
             strip = attended[:, top:bottom]
             spatial_gate = self.spatial_gate(strip)
@@ -157,7 +158,17 @@ class SpatialAttention(Interaction):
             x[:, top:bottom] += self.proj(out)
 
     def _attend(self, x: Tensor, norm: nn.Module, rows: int | None) -> tuple[Tensor, Tensor]:
-        """The values and what attention makes of them, both (B, H, W, C)."""
+        """The values and what attention makes of them, both (B, H, W, C).
+
+        Windows shifted by s rows are plain windows on the rows rolled up by s, padding included. Nothing is rolled
+        here: strips are taken from row s on, and what reaches beyond the padding begins at the top again. With
+        H = 10 rows, windows of 4 rows (padded to 12) and s = 2, in strips of 4:
+
+            rows                  0 1 2 3 4 5 6 7 8 9 - -     (-: padding)
+            strip 0                   2 3 4 5
+            strip 1                           6 7 8 9
+            strip 2               0 1                 - -     taken in the order - - 0 1
+        """
         height, width, c = x.shape[1:]
         padded = height + -height % self.multiple
         v, attended = torch.empty_like(x), torch.empty_like(x)
@@ -194,21 +205,22 @@ class ChannelAttention(Interaction):
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
 
-    def forward(self, x: Tensor, norm: nn.Module, rows: int | None, statistics: Statistics) -> None:
-        """Add the attention to norm(x), (B, H, W, C), to x, `rows` rows at a time."""
+    def forward(self, x: Tensor, norm: nn.Module, way: Way) -> None:
+        """Add the attention to norm(x), (B, H, W, C), to x."""
+        rows, means = way.rows, way.means
         height = x.shape[1]
         v = torch.empty_like(x)
         sums = [torch.zeros((), device=x.device)] * 3
         for top, bottom in strips(height, rows):
             q, k, v_strip = self.qkv(norm(x[:, top:bottom])).chunk(3, dim=-1)
             v[:, top:bottom] = v_strip
-            products = self._products(statistics.part(q, top), statistics.part(k, top))
+            products = self._products(means.part(q, top), means.part(k, top))
             sums = [total + product for total, product in zip(sums, products, strict=True)]
-        pixels = statistics.pixels(*x.shape[1:3])
-        gram, q_square, k_square = (statistics.share(total / pixels) for total in sums)
+        pixels = means.pixels(*x.shape[1:3])
+        gram, q_square, k_square = (means.share(total / pixels) for total in sums)
         norms = q_square.sqrt().clamp_min(1e-12).unsqueeze(-1) * k_square.sqrt().clamp_min(1e-12).unsqueeze(-2)
         attention = (gram / norms * self.temperature).softmax(dim=-1).to(x.dtype)  # (B, heads, d, d)
-        mean = statistics.share(statistics.part(v).mean(dim=(1, 2)))
+        mean = means.share(means.part(v).mean(dim=(1, 2)))
         # the mean of what attention makes of v is what it makes of the mean
         channel_gate = self.channel_gate(self._mix(attention, mean[:, None, None]).flatten(1))
         for top, bottom in strips(height, rows):

@@ -21,6 +21,7 @@ from .parts import tail
 from .parts.layers import Conv2d, FilledNetwork, LayerNorm, Linear
 from .parts.layout import channels_last, image, tokens
 from .parts.tail import enlarge
+from .parts.way import WHOLE, Way
 from .parts.windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 WINDOW: Window = (8, 8)
@@ -268,15 +269,14 @@ class GRL(FilledNetwork):
     def derive(self) -> None:
         self.mean = torch.tensor(RGB_MEAN, device="cpu").view(1, 3, 1, 1).to(self.conv_first.weight)
 
-    def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
-        """rows: input rows of a strip of the tail; None for all at once."""
+    def forward(self, x: Tensor, way: Way = WHOLE) -> Tensor:
         height, width = x.shape[-2:]
         x = _pad_to_windows(x) - self.mean
         shallow = self.conv_first(channels_last(x))  # (B, C, H, W)
         deep = self.norm_end(self.layers(self.norm_start(tokens(shallow))))  # (B, H, W, C)
         x = self.conv_after_body(image(deep)) + shallow
         x = self.conv_before_upsample(x)
-        x = enlarge(x, (self.conv_up1, self.conv_up2), self.conv_hr, self.conv_last, rows)
+        x = enlarge(x, (self.conv_up1, self.conv_up2), self.conv_hr, self.conv_last, way.rows)
         x += self.mean
         return x[..., : height * self.scale, : width * self.scale]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from .parts.layout import channels_last
 from .parts.padding import pad_to_multiple
 from .parts.strips import convolved_rows, in_strips
 from .parts.tail import enlarge, lrelu
+from .parts.way import WHOLE, Way
 
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
@@ -146,27 +148,30 @@ class DenseBlock(nn.Module):
         self.conv4 = _conv(features + 3 * growth, growth)
         self.conv5 = _conv(features + 4 * growth, features)
 
-    def forward(self, x: Tensor, rows: int | None = None, room: Tensor | None = None) -> Tensor:
-        """rows: of a strip; None for all at once. room: with strips, for all that is seen: (B, F + 4 * G, H, W)."""
-        if rows is None or room is None:
-            x1 = lrelu(self.conv1(x))
-            x2 = lrelu(self.conv2(torch.cat((x, x1), dim=1)))
-            x3 = lrelu(self.conv3(torch.cat((x, x1, x2), dim=1)))
-            x4 = lrelu(self.conv4(torch.cat((x, x1, x2, x3), dim=1)))
-            return torch.add(x, self.conv5(torch.cat((x, x1, x2, x3, x4), dim=1)), alpha=RESIDUAL_SCALE)
+    def forward(self, x: Tensor) -> Tensor:
+        x1 = lrelu(self.conv1(x))
+        x2 = lrelu(self.conv2(torch.cat((x, x1), dim=1)))
+        x3 = lrelu(self.conv3(torch.cat((x, x1, x2), dim=1)))
+        x4 = lrelu(self.conv4(torch.cat((x, x1, x2, x3), dim=1)))
+        return torch.add(x, self.conv5(torch.cat((x, x1, x2, x3, x4), dim=1)), alpha=RESIDUAL_SCALE)
 
+    def run_in_strips(self, x: Tensor, rows: int, features: Tensor) -> Tensor:
+        """The same, `rows` rows at a time.
+
+        features: memory for x and all outputs but the last, (B, F + 4 * G, H, W), which each block writes anew.
+        """
         height, seen = x.shape[2], x.shape[1]
-        room[:, :seen] = x
+        features[:, :seen] = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            grown = room[:, seen : seen + conv.out_channels]
-            in_strips(partial(convolved_rows, conv, lrelu, room[:, :seen]), height, rows, halo=1, out=grown)
+            output = features[:, seen : seen + conv.out_channels]
+            in_strips(partial(convolved_rows, conv, lrelu, features[:, :seen]), height, rows, halo=1, out=output)
             seen += conv.out_channels
 
-        def close(top: int, bottom: int) -> Tensor:
-            detail = self.conv5(channels_last(room[:, :, top:bottom]))
+        def last(top: int, bottom: int) -> Tensor:
+            detail = self.conv5(channels_last(features[:, :, top:bottom]))
             return torch.add(x[:, :, top:bottom], detail, alpha=RESIDUAL_SCALE)
 
-        return in_strips(close, height, rows, halo=1)
+        return in_strips(last, height, rows, halo=1)
 
 
 class ResidualDenseBlocks(nn.Module):
@@ -178,11 +183,14 @@ class ResidualDenseBlocks(nn.Module):
         self.rdb2 = DenseBlock(features, growth)
         self.rdb3 = DenseBlock(features, growth)
 
-    def forward(self, x: Tensor, rows: int | None = None, room: Tensor | None = None) -> Tensor:
-        """rows, room: as in `DenseBlock`."""
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL_SCALE)
+
+    def run_in_strips(self, x: Tensor, rows: int, features: Tensor) -> Tensor:
+        """The same; see `DenseBlock.run_in_strips`."""
         y = x
         for block in (self.rdb1, self.rdb2, self.rdb3):
-            y = block(y, rows, room)
+            y = block.run_in_strips(y, rows, features)
         return torch.add(x, y, alpha=RESIDUAL_SCALE)
 
 
@@ -204,27 +212,24 @@ class RRDBNet(FilledNetwork):
         self.conv_hr = _conv(features, features)
         self.conv_last = _conv(features, config.channels)
 
-    def forward(self, x: Tensor, rows: int | None = None) -> Tensor:
-        """rows: input rows of a strip, a multiple of the unshuffle; None for all at once."""
+    def forward(self, x: Tensor, way: Way = WHOLE) -> Tensor:
         height, width = x.shape[-2:]
         if self.unshuffle > 1:
             # (B, C, H, W) -> (B, C * u^2, H / u, W / u)
             x = F.pixel_unshuffle(pad_to_multiple(x, self.unshuffle), self.unshuffle)
-        x = self.conv_first(channels_last(x))
-        rows = rows and rows // self.unshuffle
-        x = x + self.conv_body(self._body(x, rows))
+        rows = way.rows and way.rows // self.unshuffle
+        x = self.conv_first(channels_last(x))  # (B, F, H / u, W / u)
+        x = x + self.conv_body(self._body_in_strips(x, rows) if rows else self.body(x))
         x = enlarge(x, [getattr(self, name) for name in self.ups], self.conv_hr, self.conv_last, rows)
         return x[..., : height * self.scale, : width * self.scale]
 
-    def _body(self, x: Tensor, rows: int | None) -> Tensor:
+    def _body_in_strips(self, x: Tensor, rows: int) -> Tensor:
         """(B, F, H, W) -> (B, F, H, W)."""
-        if rows is None:
-            return self.body(x)
         b, _, height, width = x.shape
-        room = x.new_empty(b, height, width, self.seen).permute(0, 3, 1, 2)  # (B, F + 4 * G, H, W), channels last
+        features = x.new_empty(b, height, width, self.seen).permute(0, 3, 1, 2)  # channels last
         rows *= max(1, min(BODY_ROWS, BODY_PIXELS // (rows * width)))
         for block in self.body:
-            x = block(x, rows, room)
+            x = cast(ResidualDenseBlocks, block).run_in_strips(x, rows, features)
         return x
 
 

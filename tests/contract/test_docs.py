@@ -1,14 +1,21 @@
-"""Every node has a help page, and the page tells the truth about inputs, files and sizes."""
+"""Every node has a help page that tells the truth about inputs, files and sizes; the README's script runs."""
 
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from apisr_pack import load_model, upscale
 from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.engine import RESIZE_MODES
 from apisr_pack.engine.sizes import target_size
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "web" / "docs"
@@ -97,3 +104,27 @@ def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
         number = 1.0 if amount == "none" else float(amount)
         height, width = target_size(600, 800, 4, mode, number)
         assert result.split()[0] == f"{width}x{height}", mode
+
+
+@pytest.mark.slow
+def test_the_python_script_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> None:
+    """In a folder with the checkout as `apisr`, in a process of its own."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## From Python\n")[2].partition("\n## ")[0]
+    (script,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (tmp_path / "apisr").symlink_to(ROOT, target_is_directory=True)
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    pixels = torch.randint(0, 256, (9, 14, 3), dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(tmp_path / "picture.png")
+    run = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    with Image.open(tmp_path / "upscaled.png") as picture:
+        written = torch.from_numpy(np.array(picture))
+    expected = upscale(load_model(ROOT / "models" / "realesr-animevideov3.safetensors"), pixels[None] / 255)[0] * 255
+    assert written.shape == (36, 56, 3)
+    assert (written - expected).abs().max() <= 0.51
+
+
+def test_the_readme_has_the_names_of_the_models() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for model in zoo.ZOO:
+        assert f"| {model.file} |" in readme

@@ -12,7 +12,7 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo, Strips
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import PRESETS, bytes_for, plan
-from apisr_pack.engine.memory import least_strip
+from apisr_pack.engine.estimate import least_strip
 from apisr_pack.engine.tiling import MEANS_ROUNDS, MIN_KEPT
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings

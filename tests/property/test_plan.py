@@ -10,7 +10,7 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import Plan, Segment, bytes_for, plan
-from apisr_pack.engine.memory import swift_strip
+from apisr_pack.engine.estimate import fast_strip
 from apisr_pack.engine.stitch import Stitcher, ramp
 from apisr_pack.engine.tiling import MIN_KEPT, MIN_KEPT_BY_HAND
 from apisr_pack.tests.strategies import row_strips
@@ -103,12 +103,12 @@ def test_within_budget_or_the_smallest(h: int, w: int, network: Facts, budget: i
 def test_strips_for_speed_are_no_reason_for_tiles(
     h: int, w: int, network: Facts, budget: int | None, overlap: int | None, piece: int
 ) -> None:
-    tiles = plan(h, w, network, budget=budget, overlap=overlap, piece=piece)
+    tiles = plan(h, w, network, budget=budget, overlap=overlap, strip_bytes=piece)
     plain = plan(h, w, network, budget=budget, overlap=overlap)
     assert len(tiles) * prod(tiles.tile) <= len(plain) * prod(plain.tile)
     if budget is None or bytes_for(h, w, network, torch.float32) <= budget:
         assert len(tiles) == 1
-        assert tiles.strip == swift_strip(piece, h, w, network, torch.float32) or (budget and tiles.strip is None)
+        assert tiles.strip == fast_strip(piece, h, w, network, torch.float32) or (budget and tiles.strip is None)
     assert budget is None or tiles.bytes <= max(budget, plan(h, w, network, budget=1, overlap=overlap).bytes)
 
 

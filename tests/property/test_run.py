@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips
+from apisr_pack.apisr_archs import WHOLE, Facts, Halo, NotEnoughMemory, Strips, Way
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import PRESETS, Cancelled, plan, upscale
 from apisr_pack.engine.tiling import MEANS_ROUNDS, MIN_KEPT_BY_HAND
-from apisr_pack.tests.nearest import enlarged
+from apisr_pack.tests.standins import HalfModel, Nearest, enlarged
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 PER_PIXEL = 1000
 """Bytes that a stand-in says it takes for each input pixel."""
@@ -39,20 +39,8 @@ class Region:
         return top <= self.top and left <= self.left and ends_inside
 
 
-class Enlarge(nn.Module):
-    """The right answer of a stand-in: each pixel enlarged. Two layers, for those who look at layers."""
-
-    def __init__(self, scale: int) -> None:
-        super().__init__()
-        self.first, self.last = nn.Identity(), nn.Upsample(scale_factor=scale)
-        self.register_parameter("weight", nn.Parameter(torch.ones(1), requires_grad=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.first(x))
-
-
-class StandIn:
-    """A model whose right answer is known, that minds how it is called and fails when told to.
+class Placed:
+    """A model that knows from the red of `numbered` what it is shown, minds how it is called and fails when told to.
 
     The engine sees no layers of it, so `on_tile` is called at the beginnings of tiles only.
     """
@@ -61,7 +49,7 @@ class StandIn:
         """columns: of the picture; fails: which attempts run out of memory, counted from 0."""
         self.facts, self.columns, self.fails = facts, columns, fails
         self.scale = facts.scale
-        self.network = Enlarge(facts.scale)
+        self.network = Nearest(facts.scale)
         self.attempts: list[Region] = []
         self.done: list[tuple[int, Region]] = []
         self.tile = 0  # of the whole picture, see `on_tile`
@@ -69,10 +57,10 @@ class StandIn:
     def on_tile(self, done: float, _: int) -> None:
         self.tile = int(done)
 
-    def __call__(self, image: Tensor, rows: int | None = None) -> Tensor:
+    def __call__(self, image: Tensor, way: Way = WHOLE) -> Tensor:
         assert image.is_contiguous()
         first = round(float(image[0, 0, 0, 0]) / STEP)
-        region = Region(*divmod(first, self.columns), *image.shape[-2:], rows)
+        region = Region(*divmod(first, self.columns), *image.shape[-2:], way.rows)
         self.attempts.append(region)
         self._mind(region)
         if len(self.attempts) - 1 in self.fails:
@@ -129,7 +117,7 @@ def numbered(height: int, width: int, channels: int = 3, count: int = 1) -> Tens
 def test_any_plan_gives_the_picture_enlarged(
     height: int, width: int, facts: Facts, how: dict[str, Any], pixels: int, channels: int
 ) -> None:
-    images, model = numbered(height, width, channels), StandIn(facts, width)
+    images, model = numbered(height, width, channels), Placed(facts, width)
     budget = pixels * PER_PIXEL
     assert torch.equal(upscale(model, images, budget=budget, **how), enlarged(images, facts.scale))
     tiles = plan(height, width, facts, budget=budget, **how)
@@ -142,7 +130,7 @@ def test_any_plan_gives_the_picture_enlarged(
 def test_out_of_memory_at_any_calls(
     height: int, width: int, facts: Facts, how: dict[str, Any], fails: set[int]
 ) -> None:
-    images, model = numbered(height, width), StandIn(facts, width, fails)
+    images, model = numbered(height, width), Placed(facts, width, fails)
     try:
         result = upscale(model, images, budget=UNLIMITED, on_tile=model.on_tile, **how)
     except NotEnoughMemory:
@@ -155,7 +143,7 @@ def test_out_of_memory_at_any_calls(
     check_nothing_is_done_twice(model, plan(height, width, facts, budget=UNLIMITED, **how))
 
 
-def check_nothing_is_done_twice(model: StandIn, tiles: Any) -> None:
+def check_nothing_is_done_twice(model: Placed, tiles: Any) -> None:
     """Every call serves the tile of the first plan that is due, and a tile that is complete is not touched again."""
     read = [(tiles.rows[y].start, tiles.columns[x].start, *tiles.tile) for y, x in tiles.places()]
     indices = [index for index, _ in model.done]
@@ -173,7 +161,7 @@ def check_nothing_is_done_twice(model: StandIn, tiles: Any) -> None:
 @settings(deadline=None, max_examples=40)
 def test_memory_that_never_comes_back(height: int, width: int, facts: Facts, how: dict[str, Any], after: int) -> None:
     """It ends, and soon: each attempt is for fewer pixels or narrower strips than the one before."""
-    images, model = numbered(height, width), StandIn(facts, width, fails=range(after, 10**6))
+    images, model = numbered(height, width), Placed(facts, width, fails=range(after, 10**6))
     if after < len(plan(height, width, facts, budget=UNLIMITED, **how)):
         with pytest.raises(NotEnoughMemory, match=r"a tile of \d+x\d+ pixels .* \d+ MB; .* GB seem to be free"):
             upscale(model, images, budget=UNLIMITED, **how)
@@ -186,7 +174,7 @@ def test_several_frames_through_a_shortage() -> None:
     facts = Facts(2, 1, Halo(4, 4), 8, bytes_per_pixel(PER_PIXEL))
     images = numbered(200, 220, count=4)
     images[..., 1] += torch.arange(4).view(4, 1, 1) / 1024
-    model = StandIn(facts, 220, fails={1})
+    model = Placed(facts, 220, fails={1})
     result = upscale(model, images.clamp(0, 1), budget=UNLIMITED, reuse_frames=False)
     assert torch.equal(result, enlarged(images.clamp(0, 1), 2))
     whole = [region for _, region in model.done if region.height == 200 and region.width == 220]
@@ -194,40 +182,15 @@ def test_several_frames_through_a_shortage() -> None:
     assert len(model.attempts) - len(model.done) == 1
 
 
-class Half(StandIn):
-    """A model in fp16 that gives NaN at some calls, as long as it is in fp16."""
-
-    def __init__(self, facts: Facts, spoilt: set[int]) -> None:
-        super().__init__(facts)
-        self.model = self.network.half()
-        self.spoilt = spoilt
-        self.dtypes: list[torch.dtype] = []  # of all calls, those of copies included
-
-    @property
-    def calls(self) -> int:
-        return self.dtypes.count(torch.float16)
-
-    @property
-    def reruns(self) -> int:
-        return self.dtypes.count(torch.float32)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.weight.dtype
-
-    def __call__(self, image: Tensor, **_: Any) -> Tensor:
-        assert image.dtype == self.dtype
-        self.dtypes.append(image.dtype)
-        result = self.model(image)
-        if image.dtype == torch.float16 and self.calls - 1 in self.spoilt:
-            result[..., -1, -1] = float("nan")
-        return result
+def half(facts: Facts, spoilt: set[int]) -> HalfModel:
+    """In two layers, for those who look at layers."""
+    return HalfModel(Nearest(facts.scale, layers=2), facts, spoilt)
 
 
 @given(sides, sides, networks((1, 2)), limits(), st.sets(st.integers(0, 8)))
 @settings(deadline=None, max_examples=40)
 def test_nan_at_any_calls(height: int, width: int, facts: Facts, how: dict[str, Any], spoilt: set[int]) -> None:
-    images, model, told = torch.randint(0, 257, (1, height, width, 3)) / 256, Half(facts, spoilt), []
+    images, model, told = torch.randint(0, 257, (1, height, width, 3)) / 256, half(facts, spoilt), []
     result = upscale(model, images, budget=UNLIMITED, tell=told.append, **how)
     assert torch.equal(result, enlarged(images, facts.scale))
     tiles = len(plan(height, width, facts, budget=UNLIMITED, dtype=torch.float16, **how))
@@ -241,7 +204,7 @@ def test_nan_at_any_calls(height: int, width: int, facts: Facts, how: dict[str, 
 @settings(deadline=None, max_examples=40)
 def test_cancelling_at_any_moment(side: int, facts: Facts, how: dict[str, Any], after: int, spoilt: set[int]) -> None:
     """Within a layer of the word; nothing is left on the network, and it can be used at once."""
-    images, model, asked = torch.randint(0, 257, (1, side, side, 3)) / 256, Half(facts, spoilt), []
+    images, model, asked = torch.randint(0, 257, (1, side, side, 3)) / 256, half(facts, spoilt), []
 
     def is_cancelled() -> bool:
         asked.append(model.calls)
@@ -259,7 +222,7 @@ def test_cancelling_at_any_moment(side: int, facts: Facts, how: dict[str, Any], 
     assert torch.equal(upscale(model, images, budget=UNLIMITED, **how), enlarged(images, facts.scale))
 
 
-class Looks(StandIn):
+class Looks(Placed):
     """Takes means over the whole picture, and keeps those that it goes on with once all are gathered."""
 
     def __init__(self, facts: Facts, columns: int, fails: set[int], gathering: int) -> None:
@@ -268,15 +231,12 @@ class Looks(StandIn):
         self.gathering = gathering
         self.means: list[tuple[Tensor, Tensor]] = []
 
-    def __call__(self, image: Tensor, rows: int | None = None, statistics: Statistics | None = None) -> Tensor:
-        tokens = image.permute(0, 2, 3, 1)
-        assert statistics
-        statistics.begin()
-        pixels = statistics.pixels(*tokens.shape[1:3])
-        mean, square = (
-            statistics.share(statistics.part(x).sum(dim=(1, 2)) / pixels) for x in (tokens, tokens.square())
-        )
-        result = super().__call__(image, rows)
+    def __call__(self, image: Tensor, way: Way = WHOLE) -> Tensor:
+        tokens, means = image.permute(0, 2, 3, 1), way.means
+        means.begin()
+        pixels = means.pixels(*tokens.shape[1:3])
+        mean, square = (means.share(means.part(x).sum(dim=(1, 2)) / pixels) for x in (tokens, tokens.square()))
+        result = super().__call__(image, way)
         if self.tile >= self.gathering:
             self.means.append((mean, square))
         return result

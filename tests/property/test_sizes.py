@@ -11,6 +11,7 @@ from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import RESIZE_MODES, passes, target_size, upscale
 from apisr_pack.engine.sizes import STRETCH
+from apisr_pack.tests.standins import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -134,34 +135,29 @@ def test_passes_end_with_the_size_and_leave_little_to_the_filter(
         assert (got - 1) * scale < wanted or got == had, "and no larger than that"
 
 
-class Sharp:
+def sharpened(image: Tensor) -> Tensor:
     """A 2x network with a taste of its own: two passes are not what one pass and a filter would give."""
+    enlarged = image.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+    return (enlarged * 1.5 - 0.25 * enlarged.roll((1, -1), dims=(-2, -1))).clamp(0, 1)
 
-    scale = 2
-    facts = Facts(2, 1, Halo(2, 2), 4, bytes_per_pixel(1000))
 
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def __call__(self, image: Tensor) -> Tensor:
-        self.shapes.append(tuple(image.shape[-2:]))
-        enlarged = image.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
-        return (enlarged * 1.5 - 0.25 * enlarged.roll((1, -1), dims=(-2, -1))).clamp(0, 1)
+def sharp() -> StandIn:
+    return StandIn(sharpened, Facts(2, 1, Halo(2, 2), 4, bytes_per_pixel(1000)))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_two_passes_are_the_network_run_twice(channels: int) -> None:
-    images, model, told = torch.rand(2, 30, 20, channels), Sharp(), []
+    images, model, told = torch.rand(2, 30, 20, channels), sharp(), []
     if channels == 4:
         images[..., 3] = 0.5
     result = upscale(model, images, size=(120, 80), tell=told.append)
     assert model.shapes == [(30, 20), (60, 40)] * 2
-    assert torch.equal(result, upscale(Sharp(), upscale(Sharp(), images)))
+    assert torch.equal(result, upscale(sharp(), upscale(sharp(), images)))
     assert "two passes" in told[0], "it says so"
 
 
 def test_one_pass_and_a_filter() -> None:
-    images, model, told = torch.rand(1, 30, 20, 3), Sharp(), []
+    images, model, told = torch.rand(1, 30, 20, 3), sharp(), []
     result = upscale(model, images, size=(66, 44), tell=told.append)
     assert model.shapes == [(30, 20)]
     assert result.shape == (1, 66, 44, 3)
@@ -170,7 +166,7 @@ def test_one_pass_and_a_filter() -> None:
 
 def test_the_hi_res_fix() -> None:
     """With fewer pixels than in the arithmetic above, but run."""
-    images, model = torch.rand(1, 152, 104, 3), Sharp()
+    images, model = torch.rand(1, 152, 104, 3), sharp()
     size = target_size(152, 104, 2, "factor", 1.5)
     assert size == (228, 156)
     assert upscale(model, images, size=size).shape == (1, 228, 156, 3)

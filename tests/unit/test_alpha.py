@@ -6,32 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, UpscaleModel, load_model
-from apisr_pack.apisr_archs.facts import bytes_per_pixel
+from apisr_pack.apisr_archs import UpscaleModel, load_model
 from apisr_pack.engine import ALPHA_MODES, upscale
-from apisr_pack.engine.alpha import extended_colours, is_constant
+from apisr_pack.engine.alpha import extended_colors, is_constant
 from apisr_pack.tests import trained
-from apisr_pack.tests.nearest import NearestModel
+from apisr_pack.tests.standins import FACTS, NearestModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 sides = st.integers(1, 40)
-
-
-class Enlarge:
-    """The nearest pixel, and how often it was asked."""
-
-    scale = 2
-    facts = Facts(2, 1, Halo(4, 4), 8, bytes_per_pixel(1000))
-
-    def __init__(self) -> None:
-        self.calls: list[Tensor] = []
-
-    def __call__(self, image: Tensor) -> Tensor:
-        self.calls.append(image)
-        return image.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
 
 
 # Colours where nothing is to be seen
@@ -49,7 +34,7 @@ def test_seen_pixels_stay_and_others_get_colours_like_them(
     picture[..., :3] = (0.3 + 0.4 * picture[..., :3]) * seen[..., None]  # black elsewhere
     picture[..., 3] = seen * picture[..., 3].clamp_min(0.01)
     before = picture.clone()
-    colours = extended_colours(picture)
+    colours = extended_colors(picture)
     assert torch.equal(picture, before), "the caller's picture is left alone"
     assert colours.shape == (height, width, 3)
     assert colours.dtype == dtype
@@ -65,14 +50,14 @@ def test_one_seen_pixel_colours_everything(size: tuple[int, int], at: tuple[int,
     picture = torch.zeros(*size, 4)
     picture[at] = torch.tensor([0.25, 0.5, 1.0, 0.1])
     expected = torch.tensor([0.25, 0.5, 1.0]).expand(*size, 3)
-    assert torch.allclose(extended_colours(picture), expected, atol=1e-6)
+    assert torch.allclose(extended_colors(picture), expected, atol=1e-6)
 
 
 def test_the_nearest_colours_are_taken() -> None:
     picture = torch.zeros(32, 64, 4)
     picture[8:24, 2:6] = torch.tensor([1.0, 0.0, 0.0, 1.0])
     picture[8:24, -6:-2] = torch.tensor([0.0, 0.0, 1.0, 1.0])
-    colours = extended_colours(picture)
+    colours = extended_colors(picture)
     assert torch.allclose(colours[16, 0], torch.tensor([1.0, 0.0, 0.0]), atol=0.05)
     assert torch.allclose(colours[16, -1], torch.tensor([0.0, 0.0, 1.0]), atol=0.05)
     assert (colours[10:22, 6:28, 0] > colours[10:22, 6:28, 2]).all()
@@ -82,7 +67,7 @@ def test_the_nearest_colours_are_taken() -> None:
 def test_nothing_or_everything_is_seen(alpha: float) -> None:
     picture = torch.rand(13, 9, 4)
     picture[..., 3] = alpha
-    assert torch.equal(extended_colours(picture), picture[..., :3])
+    assert torch.equal(extended_colors(picture), picture[..., :3])
 
 
 @pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), -1e30])
@@ -92,7 +77,7 @@ def test_rubbish_under_alpha_0_is_not_looked_at(rubbish: float) -> None:
     picture[..., 3] = 0
     picture[3:7, 4:9] = torch.tensor([0.25, 0.5, 0.75, 1.0])
     expected = torch.tensor([0.25, 0.5, 0.75]).expand(12, 14, 3)
-    assert torch.allclose(extended_colours(picture), expected, atol=1e-6)
+    assert torch.allclose(extended_colors(picture), expected, atol=1e-6)
 
 
 # The cost of alpha
@@ -101,37 +86,37 @@ def test_rubbish_under_alpha_0_is_not_looked_at(rubbish: float) -> None:
 @pytest.mark.parametrize("alpha_by", ALPHA_MODES)
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_constant_alpha_costs_nothing(alpha_by: str, value: float) -> None:
-    images, model = torch.rand(2, 20, 30, 4), Enlarge()
+    images, model = torch.rand(2, 20, 30, 4), NearestModel(facts=FACTS)
     images[..., 3] = value
     result = upscale(model, images, alpha_by=alpha_by)
-    assert len(model.calls) == 2
+    assert len(model.attempts) == 2
     assert (result[..., 3] == value).all()
 
 
 @pytest.mark.parametrize(("alpha_by", "calls"), [("filter", 1), ("model", 2)])
 def test_other_alpha_costs_what_was_chosen(alpha_by: str, calls: int) -> None:
-    images, model = torch.rand(1, 20, 30, 4).clamp_min(0.1), Enlarge()
+    images, model = torch.rand(1, 20, 30, 4).clamp_min(0.1), NearestModel(facts=FACTS)
     images[0, -1, -1, 3] = 0.05
     assert not is_constant(images[0, ..., 3:])
     result = upscale(model, images, alpha_by=alpha_by)
-    assert len(model.calls) == calls
+    assert len(model.attempts) == calls
     if alpha_by == "model":
         grey = images[..., 3:].permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
-        assert torch.equal(model.calls[1], grey), "alpha as a grey picture"
+        assert torch.equal(model.attempts[1].image, grey), "alpha as a grey picture"
         enlarged = images[..., 3].repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
         assert torch.allclose(result[..., 3], enlarged, atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha_by", ALPHA_MODES)
 def test_alpha_in_two_passes_and_resized(alpha_by: str) -> None:
-    images, model = torch.rand(1, 40, 30, 4).clamp_min(0.1), Enlarge()
+    images, model = torch.rand(1, 40, 30, 4).clamp_min(0.1), NearestModel(facts=FACTS)
     seen: list[float] = []
     result = upscale(
         model, images, size=(157, 119), alpha_by=alpha_by, on_tile=lambda done, total: seen.append(done / total)
     )
     assert result.shape == (1, 157, 119, 4)
     assert ((result >= 0) & (result <= 1)).all()
-    assert len(model.calls) == (4 if alpha_by == "model" else 2)
+    assert len(model.attempts) == (4 if alpha_by == "model" else 2)
     assert seen[-1] == 1
 
 
@@ -202,6 +187,7 @@ def test_a_white_disc_stays_white(bundled: UpscaleModel, alpha_by: str) -> None:
     assert (black[shown] - plain).min() < -30 / 255, "as it would be without the extension"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", EDGES, ids=["hair", "arm"])
 def test_the_model_makes_sharper_edges_than_the_filter(bundled: UpscaleModel, edge: tuple[str, int, int]) -> None:
     soft: dict[str, float] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import canvas_bytes, memory, pixels, plan, system_memory, upscale
-from apisr_pack.tests.nearest import BlurModel, NearestModel, enlarged
+from apisr_pack.engine import devices, pixels, plan, prepare, system_memory, upscale
 from apisr_pack.tests.peaks import peak_bytes
+from apisr_pack.tests.standins import BlurModel, NearestModel, enlarged
 from PIL import Image
 from torch import Tensor
 
@@ -136,7 +137,7 @@ def test_a_budget_is_for_the_network_and_the_canvas(
 )
 def test_what_is_free_is_also_for_the_result(how: dict[str, Any], beside: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which is allocated, but not touched yet: the system still counts it as free."""
-    just_enough = ceil((1000 * PIXELS + beside) / memory.SHARE)
+    just_enough = ceil((1000 * PIXELS + beside) / devices.SHARE)
     for free, is_enough in ((just_enough + 1, True), (just_enough - 3, False)):
         monkeypatch.setattr(system_memory, "free_bytes", lambda free=free: free)
         assert computes_whole(1000, **how) == is_enough
@@ -152,7 +153,9 @@ def test_what_is_free_is_also_for_the_result(how: dict[str, Any], beside: int, m
     ],
 )
 def test_canvas_bytes(inputs: list[tuple[int, int]], steps: list[tuple[int, int]], expected: int) -> None:
-    assert canvas_bytes(inputs, steps, 2) == expected
+    job = replace(prepare(NearestModel(), (1, *inputs[0], 3)), sizes=tuple(steps))
+    assert list(job.inputs) == inputs
+    assert job.canvas_bytes == expected
 
 
 @pytest.mark.parametrize("size", [RESIZED, (399, 599), (100, 150)], ids=str)
@@ -163,5 +166,5 @@ def test_what_a_canvas_really_takes(size: tuple[int, int]) -> None:
         canvas = torch.empty(2 * HEIGHT, 2 * WIDTH, 3)
         pixels.resize(canvas, size)
 
-    counted = canvas_bytes([(HEIGHT, WIDTH)], [size], 2)
+    counted = prepare(NearestModel(), (1, HEIGHT, WIDTH, 3), size=size).canvas_bytes
     assert counted / 3 <= peak_bytes(collect_and_resize) <= 1.25 * counted

@@ -12,9 +12,9 @@ from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, UpscaleModel, i
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import Cancelled, plan, upscale
-from apisr_pack.engine.memory import same_device
+from apisr_pack.engine.devices import same_device
 from apisr_pack.tests import reference, trained
-from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
+from apisr_pack.tests.standins import Nearest, NearestModel, StandIn, at, enlarged, larger_than
 from torch import Tensor, nn
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
@@ -202,7 +202,7 @@ def test_cancelling(device: str, after: int) -> None:
     with pytest.raises(Cancelled):
         upscale(model, torch.rand(3, 60, 60, 3), tile=40, is_cancelled=is_cancelled, device=device)
     assert len(model.model.calls) <= after
-    assert not model.model.identity._forward_hooks, "nothing is left on the network"
+    assert not model.model.layers[0]._forward_hooks, "nothing is left on the network"
 
 
 def test_the_host_s_own_exception_passes_through(device: str) -> None:
@@ -216,54 +216,24 @@ def test_the_host_s_own_exception_passes_through(device: str) -> None:
         upscale(NearestModel(), torch.rand(1, 8, 8, 3), is_cancelled=stop, device=device)
 
 
-class Tight(NearestModel):
-    """A device on which only tiles up to `limit` pixels fit."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit = limit
-        self.failures = 0
-
-    def __call__(self, image: Tensor) -> Tensor:
-        if image.shape[-1] * image.shape[-2] > self.limit:
-            self.failures += 1
-            raise torch.OutOfMemoryError("out of memory")
-        return super().__call__(image)
-
-
 def test_out_of_memory_shrinks_the_tiles_and_keeps_the_frames(device: str, caplog: pytest.LogCaptureFixture) -> None:
-    model = Tight(limit=100 * 100)
+    model = NearestModel(fails=larger_than(100 * 100))
     images = torch.rand(3, 200, 220, 3)
     assert torch.equal(upscale(model, images, budget=10**9, device=device), enlarged(images, 2))
-    assert 1 <= model.failures <= 5, "later frames begin with the plan that fitted"
+    assert 1 <= len(model.attempts) - len(model.model.calls) <= 5, "later frames begin with the plan that fitted"
     assert "Out of memory with 220x200 pixels; going on with" in caplog.text
 
 
-class RunsOut(NearestModel):
-    """Memory that runs out once, at some call, however small the tile; the calls that were answered are kept."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.at = at
-        self.attempts = 0
-
-    def __call__(self, image: Tensor) -> Tensor:
-        self.attempts += 1
-        if self.attempts == self.at:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return super().__call__(image)
-
-
-@pytest.mark.parametrize("at", [1, 2, 6, 9])
-def test_finished_tiles_are_not_computed_again(device: str, at: int) -> None:
+@pytest.mark.parametrize("call", [1, 2, 6, 9])
+def test_finished_tiles_are_not_computed_again(device: str, call: int) -> None:
     images = torch.rand(1, 200, 220, 3)
-    calm, hit = NearestModel(), RunsOut(at)
+    calm, hit = NearestModel(), NearestModel(fails=at({call - 1}))
     expected = upscale(calm, images, tile=100, device=device)
     assert len(calm.model.calls) == 9
     assert torch.equal(upscale(hit, images, tile=100, device=device), expected)
     full = calm.model.calls[0]
-    assert hit.model.calls[: at - 1] == [full] * (at - 1), "those before it"
-    assert full not in hit.model.calls[at - 1 :], "none of them again, and the rest in smaller ones"
+    assert hit.model.calls[: call - 1] == [full] * (call - 1), "those before it"
+    assert full not in hit.model.calls[call - 1 :], "none of them again, and the rest in smaller ones"
 
 
 @pytest.mark.parametrize(
@@ -313,13 +283,8 @@ def test_a_stranger_is_moved_to_the_device_it_shall_run_on() -> None:
 
 
 def test_no_gradients_are_kept_of_a_stranger() -> None:
-    class Trainable(NearestModel):
-        def __call__(self, image: Tensor) -> Tensor:
-            return super().__call__(image) * self.weight
-
-        weight = nn.Parameter(torch.ones(1))
-
-    assert not upscale(Trainable(), torch.rand(1, 8, 8, 3)).requires_grad
+    weight, network = nn.Parameter(torch.ones(1)), Nearest()
+    assert not upscale(StandIn(lambda image: network(image) * weight), torch.rand(1, 8, 8, 3)).requires_grad
 
 
 def test_a_model_of_another_scale_than_it_says(device: str) -> None:
@@ -331,16 +296,13 @@ def test_a_model_of_another_scale_than_it_says(device: str) -> None:
 
 def test_out_of_memory_for_good() -> None:
     with pytest.raises(NotEnoughMemory, match=r"a tile of \d+x\d+ pixels .* take \d+ MB; [\d.]+ GB seem to be free"):
-        upscale(Tight(limit=10), torch.rand(1, 200, 200, 3))
+        upscale(NearestModel(fails=larger_than(10)), torch.rand(1, 200, 200, 3))
 
 
 def test_other_errors_are_not_taken_for_it() -> None:
-    class Broken(NearestModel):
-        def __call__(self, image: Tensor) -> Tensor:
-            raise RuntimeError(f"a bug at {tuple(image.shape)}")
-
+    broken = NearestModel(fails=larger_than(0), error=lambda: RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        upscale(Broken(), torch.rand(1, 200, 200, 3))
+        upscale(broken, torch.rand(1, 200, 200, 3))
 
 
 def test_a_small_budget_means_tiles(device: str) -> None:

@@ -154,10 +154,10 @@ def test_three_threads_with_numpy_numbers(tmp_path: Path) -> None:
     [np.array([{}], dtype=object), np.array([b"text"]), np.zeros(1, "f8,O"), np.zeros(1, "M8[s]"), np.str_("text")],
 )
 def test_numpy_of_other_things_than_numbers(host: str, array: Any, tmp_path: Path) -> None:
-    """A dtype of objects whose flags come from a file makes numpy follow addresses that the file chose."""
+    """They are passed over like numbers: of none of them an object of numpy is made."""
     path = save({"params": WEIGHTS, "x": array}, tmp_path / "a.pth")
-    with torch.serialization.safe_globals(HOSTS[host]()), pytest.raises(UnsafeWeights):
-        read_state_dict(path)
+    with torch.serialization.safe_globals(HOSTS[host]()):
+        assert read_state_dict(path).keys() == WEIGHTS.keys()
 
 
 class AttributeDict(dict[str, Any]):

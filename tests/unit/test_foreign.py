@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,11 @@ import torch
 from apisr_pack.apisr_archs import UnsupportedWeights, UpscaleModel, facts_of, is_misread_grl, load_model
 from apisr_pack.apisr_archs.foreign import windows
 from apisr_pack.apisr_archs.networks.parts.padding import pad
-from apisr_pack.engine import bytes_for, plan, upscale
+from apisr_pack.apisr_archs.networks.registry import load_weights
+from apisr_pack.engine import bytes_for, plan, prepare, upscale
 from apisr_pack.tests import foreign, reference, trained
 from apisr_pack.tests.reference import save
+from apisr_pack.tests.standins import StandIn
 from spandrel import MAIN_REGISTRY, ImageModelDescriptor, SizeRequirements
 from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.GFPGAN import GFPGAN
@@ -213,3 +216,31 @@ def test_tiles_of_what_may_see_the_whole_picture_are_said_to_be_so(name: str, ti
     told: list[str] = []
     upscale(foreign.descriptor(name), torch.rand(1, 300, 20, 3), tile=tile, tell=told.append)
     assert any("may look at the whole picture" in line for line in told) == is_said
+
+
+@pytest.mark.parametrize(
+    ("enlarges", "says"),
+    [(3, r"made \(60, 60\) pixels of a tile; expected \(40, 40\)"), (1, r"made \(20, 20\) pixels")],
+)
+def test_a_model_that_is_wrong_about_its_scale_is_told_so(enlarges: int, says: str) -> None:
+    """Not cut off: the picture would be its own top left corner."""
+    model = StandIn(lambda image: image.repeat_interleave(enlarges, 2).repeat_interleave(enlarges, 3))
+    with pytest.raises(ValueError, match=says):
+        upscale(model, torch.rand(1, 20, 20, 3))
+
+
+@pytest.mark.parametrize("answer", [None, [1], "picture"])
+def test_a_model_that_gives_no_picture_is_told_so(answer: Any) -> None:
+    model: Any = StandIn(lambda _: answer)
+    with pytest.raises(ValueError, match=f"gave a {type(answer).__name__} instead of a picture"):
+        upscale(model, torch.rand(1, 20, 20, 3))
+
+
+def test_dat_in_tiles_without_means_is_said_to_be_so() -> None:
+    """At preset fast it gathers none."""
+    told: list[str] = []
+    job = prepare(load_weights(reference.with_weights(lambda: reference.dat("light", depth=[1]))[1]), (1, 600, 600, 3))
+    for preset, is_said in (("fast", True), ("exact", False)):
+        limited = replace(job, limits=replace(job.limits, tile=64, preset=preset))
+        told.append(limited.describe(limited.plans()))
+        assert ("may look at the whole picture" in told[-1]) == is_said

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, Halo, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import memory, plan, upscale
+from apisr_pack.engine import devices, estimate, plan, upscale
 from apisr_pack.tests import trained
-from apisr_pack.tests.nearest import NearestModel
-from torch import Tensor
+from apisr_pack.tests.standins import FACTS, Nearest, NearestModel, StandIn, on_meta
 
-FACTS = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 SMALL, LARGE = 100 * 100, 300 * 300
 """Input pixels of a tile; workspaces of a constant size are most of what a small one takes."""
@@ -46,7 +43,7 @@ def xpu(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 
 def test_the_peak_of_a_tile_is_what_it_took_beside_the_rest(xpu: Device) -> None:
-    with memory.measured(torch.device("xpu")) as peak:
+    with devices.measured(torch.device("xpu")) as peak:
         xpu.take_for_a_while(300)
         xpu.take_for_a_while(500)
     assert peak.bytes == 500
@@ -55,7 +52,7 @@ def test_the_peak_of_a_tile_is_what_it_took_beside_the_rest(xpu: Device) -> None
 def test_below_an_earlier_peak_nothing_is_known(xpu: Device) -> None:
     """A picture was made on this device before, with a model that took far more."""
     xpu.take_for_a_while(5000)
-    with memory.measured(torch.device("xpu")) as peak:
+    with devices.measured(torch.device("xpu")) as peak:
         xpu.take_for_a_while(4999)
     assert peak.bytes is None
 
@@ -64,7 +61,7 @@ def test_a_device_that_was_not_used_yet(monkeypatch: pytest.MonkeyPatch) -> None
     """torch gives no numbers then, not zeros."""
     answers: Iterator[dict[str, int]] = iter([{}, Device(peak=400).memory_stats(torch.device("xpu"))])
     monkeypatch.setattr(torch.xpu, "memory_stats", lambda _: next(answers))
-    with memory.measured(torch.device("xpu")) as peak:
+    with devices.measured(torch.device("xpu")) as peak:
         pass
     assert peak.bytes == 400
 
@@ -73,11 +70,11 @@ def test_real_counters(device: str) -> None:
     """A CPU has none. A GPU's show what was taken inside, and their highest value stays the highest."""
     on_gpu, where = device == "cuda", torch.device(device)
     highest = torch.cuda.max_memory_allocated() if on_gpu else 0
-    with memory.measured(where) as peak:
+    with devices.measured(where) as peak:
         torch.empty(highest + 2**20, dtype=torch.uint8, device=where)
     assert peak.bytes == (highest + 2**20 if on_gpu else None)
     if on_gpu:
-        with memory.measured(where) as peak:
+        with devices.measured(where) as peak:
             torch.empty(2**20, dtype=torch.uint8, device=where)
         assert peak.bytes is None
         assert torch.cuda.max_memory_allocated() > highest
@@ -108,32 +105,31 @@ def test_a_picture_teaches_about_its_device(device: str) -> None:
 )
 def test_how_far_one_tile_corrects_an_estimate(peak: float, pixels: int, factor: float) -> None:
     unknown = Facts(4, 1, Halo(8, 8), 16, bytes_per_pixel(10_000))
-    facts = memory.learned(unknown, torch.float16, 10**9, round(peak * 10**9), pixels)
+    facts = estimate.learned(unknown, torch.float16, 10**9, round(peak * 10**9), pixels)
     assert facts.bytes_per_pixel[torch.float16] == round(5000 * factor)
     assert facts.bytes_per_pixel[torch.float32] == 10_000, "the other dtypes are not touched"
 
 
-class Counted:
-    """In the place of `memory.measured`: tiles take `per_pixel` bytes and a workspace; which were measured is kept."""
+class Tiles:
+    """In the place of `devices.measured`: tiles take `per_pixel` bytes and a workspace; which were measured is kept."""
 
     def __init__(self, model: NearestModel, per_pixel: int, workspace: int = 0) -> None:
         self.model, self.per_pixel, self.workspace = model, per_pixel, workspace
         self.measured: list[int] = []
 
     @contextmanager
-    def __call__(self, _: torch.device) -> Iterator[memory.Peak]:
-        peak = memory.Peak()
+    def __call__(self, _: torch.device) -> Iterator[devices.Peak]:
+        peak = devices.Peak()
         yield peak
         height, width = self.model.model.calls[-1][-2:]
         self.measured.append(height * width)
         peak.bytes = height * width * self.per_pixel + self.workspace
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, per_pixel: int, workspace: int = 0) -> tuple[NearestModel, Counted]:
-    model = NearestModel()
-    model.facts = FACTS
-    counted = Counted(model, per_pixel, workspace)
-    monkeypatch.setattr(memory, "measured", counted)
+def counted(monkeypatch: pytest.MonkeyPatch, per_pixel: int, workspace: int = 0) -> tuple[NearestModel, Tiles]:
+    model = NearestModel(facts=FACTS)
+    counted = Tiles(model, per_pixel, workspace)
+    monkeypatch.setattr(devices, "measured", counted)
     return model, counted
 
 
@@ -145,7 +141,7 @@ def test_what_the_first_tile_took_does_not_split_the_next_ones(
     upscale(model, torch.rand(3, 300, 300, 3), budget=plan(300, 300, FACTS).bytes, reuse_frames=False)
     assert len(model.model.calls) == 3
     assert "Out of memory" not in caplog.text
-    assert model.facts.bytes_per_pixel[torch.float32] == pytest.approx(1000 * 1.1 * memory.MARGIN, rel=0.01)
+    assert model.facts.bytes_per_pixel[torch.float32] == pytest.approx(1000 * 1.1 * estimate.MARGIN, rel=0.01)
 
 
 def test_a_small_picture_does_not_teach_that_large_ones_take_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,29 +181,19 @@ def test_a_tile_that_teaches_makes_room_for_larger_ones(monkeypatch: pytest.Monk
 
 def test_what_the_cpu_took_is_not_the_gpu_s(monkeypatch: pytest.MonkeyPatch) -> None:
     """Facts that were learned after the CPU had taken over stay with that call."""
-
-    class Nowhere(NearestModel):
-        device = torch.device("meta")
-
-        def __call__(self, image: Tensor) -> Tensor:
-            if image.is_meta:
-                raise torch.OutOfMemoryError("out of memory")
-            return super().__call__(image)
-
-    model = Nowhere()
-    model.facts = FACTS
-    monkeypatch.setattr(memory, "measured", Counted(model, per_pixel=300))
+    model = NearestModel(facts=FACTS, fails=on_meta, device=torch.device("meta"))
+    monkeypatch.setattr(devices, "measured", Tiles(model, per_pixel=300))
     upscale(model, torch.rand(1, 300, 280, 3), budget=10**9, cpu_fallback=True)
     assert model.facts is FACTS
 
 
 def test_a_model_that_takes_no_facts_is_upscaled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slots(NearestModel):
-        facts = property(lambda _: replace(FACTS))
+    class Fixed(StandIn):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "facts" and hasattr(self, "facts"):
+                raise AttributeError(name)
+            super().__setattr__(name, value)
 
-        def __init__(self) -> None:
-            self.scale, self.model = 2, NearestModel().model
-
-    model: Any = Slots()
-    monkeypatch.setattr(memory, "measured", Counted(model, per_pixel=1500))
+    model = Fixed(Nearest())
+    monkeypatch.setattr(devices, "measured", Tiles(model, per_pixel=1500))
     assert upscale(model, torch.rand(1, 300, 280, 3)).shape == (1, 600, 560, 3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from apisr_pack.engine import ALPHA_MODES, upscale, with_mask
 from apisr_pack.engine.alpha import restore_extremes
-from apisr_pack.tests.nearest import NearestModel
+from apisr_pack.tests.standins import NearestModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

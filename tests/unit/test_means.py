@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, Statistics, Strips
+from apisr_pack.apisr_archs import WHOLE, Facts, Halo, Means, Strips, Way
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import plan, upscale
 from apisr_pack.engine.means import gather_means
 from apisr_pack.engine.tiling import MEANS_ROUNDS
 from apisr_pack.tests import reference, trained
+from apisr_pack.tests.standins import Counted, HalfModel, StandIn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -30,44 +31,17 @@ FACTS = Facts(
 
 
 class Bright(nn.Module):
-    """Enlarges, and adds to each pixel the mean over the picture: with means of its own a tile would show.
+    """Enlarges, and adds to each pixel the mean over the picture: with means of its own a tile would show."""
 
-    In fp16 some of its calls overflow, after it has taken its mean.
-    """
-
-    def __init__(self, spoilt: set[int] = frozenset()) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.spoilt, self.calls = spoilt, 0
         self.layer = nn.Upsample(scale_factor=2)
-        self.register_parameter("weight", nn.Parameter(torch.zeros(1), requires_grad=False))
 
-    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, way: Way = WHOLE) -> Tensor:
         tokens = x.permute(0, 2, 3, 1)
-        mean = tokens.mean(dim=(1, 2))
-        if statistics:
-            statistics.begin()
-            mean = statistics.share(statistics.part(tokens).mean(dim=(1, 2)))
-        result = self.layer(x / 2) + mean.to(x)[:, :, None, None] / 2
-        if x.dtype == torch.float16:
-            self.calls += 1
-            if self.calls - 1 in self.spoilt:
-                return result * float("nan")
-        return result
-
-
-class Model:
-    scale = 2
-    device = torch.device("cpu")
-
-    def __init__(self, network: Bright) -> None:
-        self.facts, self.model = FACTS, network
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.weight.dtype
-
-    def __call__(self, image: Tensor, **how: Any) -> Tensor:
-        return self.model(image, **how)
+        way.means.begin()
+        mean = way.means.share(way.means.part(tokens).mean(dim=(1, 2)))
+        return self.layer(x / 2) + mean.to(x)[:, :, None, None] / 2
 
 
 def brightened(images: Tensor) -> Tensor:
@@ -83,9 +57,9 @@ def gradient(height: int, width: int) -> Tensor:
 
 def test_tiles_get_the_means_of_the_picture() -> None:
     images = gradient(200, 150)
-    result = upscale(Model(Bright()), images, tile=100)
+    result = upscale(StandIn(Bright(), FACTS), images, tile=100)
     assert (result - brightened(images)).abs().max() <= 1e-5
-    fast = upscale(Model(Bright()), images, tile=100, preset="fast")
+    fast = upscale(StandIn(Bright(), FACTS), images, tile=100, preset="fast")
     assert (fast - brightened(images)).abs().max() > 0.05, "they would not by themselves"
 
 
@@ -95,9 +69,9 @@ def test_means_of_many_pixels_in_half_precision(dtype: torch.dtype) -> None:
     tiles = plan(1000, 1000, FACTS, tile=300)
 
     def means(dtype: torch.dtype) -> Tensor:
-        def compute(row: int, column: int, statistics: Statistics) -> None:
-            statistics.begin()
-            statistics.share(torch.full((1, 4), 1 + (row + column) / 8, dtype=dtype))
+        def compute(row: int, column: int, tile: Means) -> None:
+            tile.begin()
+            tile.share(torch.full((1, 4), 1 + (row + column) / 8, dtype=dtype))
 
         return gather_means(tiles, compute)[0].float()
 
@@ -112,13 +86,13 @@ def test_each_pixel_counts_once(height: int, width: int, scale: int, feather: in
     tile, overlap = data.draw(st.integers(1, 80)), data.draw(st.none() | st.integers(0, 40))
     tiles, counted = plan(height, width, facts, tile=tile, overlap=overlap), torch.zeros(height, width)
 
-    def compute(row: int, column: int, statistics: Statistics) -> None:
-        if statistics.area:  # from the second round on
+    def compute(row: int, column: int, tile: Means) -> None:
+        if tile.area:  # from the second round on
             y, x = tiles.rows[row].start, tiles.columns[column].start
-            top, bottom, left, right = statistics.area
+            top, bottom, left, right = tile.area
             counted[y + top : y + bottom, x + left : x + right] += 1
-        statistics.begin()
-        statistics.share(torch.ones(1, 1))
+        tile.begin()
+        tile.share(torch.ones(1, 1))
 
     gather_means(tiles, compute)
     assert (counted == MEANS_ROUNDS - 1).all()
@@ -133,9 +107,9 @@ def test_a_rerun_in_fp32_takes_the_same_means(spoilt: set[int]) -> None:
     """What overflows in half precision is computed again, and then takes its means for the second time."""
     images = (gradient(150, 150) * 256).round() / 256
     assert len(plan(150, 150, FACTS, tile=100)) == 4
-    network = Bright(spoilt).half()
-    result = upscale(Model(network), images, tile=100)
-    assert network.calls == CALLS
+    model = HalfModel(Bright(), FACTS, spoilt)
+    result = upscale(model, images, tile=100)
+    assert model.calls == CALLS
     assert (result - brightened(images)).abs().max() <= 2e-3
 
 
@@ -166,7 +140,7 @@ def test_our_own_models_do_the_rerun_themselves(spoilt: set[int]) -> None:
 def test_progress_rises_while_means_are_gathered() -> None:
     seen: list[float] = []
     upscale(
-        Model(Bright()),
+        StandIn(Bright(), FACTS),
         torch.rand(2, 200, 200, 3),
         tile=120,
         on_tile=lambda done, total: seen.append(done / total),
@@ -203,28 +177,15 @@ def test_trained_dat_in_tiles_is_nearly_as_one() -> None:
     assert fast < exact - 10
 
 
-class Short:
-    """A model that runs out of memory with tiles above a limit, once the means are gathered."""
-
-    def __init__(self, model: Any, longest: int, after: int) -> None:
-        self.inner, self.longest, self.after = model, longest, after
-        self.facts, self.scale, self.model, self.device = model.facts, model.scale, model.model, model.device
-        self.calls: list[int] = []
-
-    def __call__(self, image: Tensor, **how: Any) -> Tensor:
-        self.calls.append(image.shape[-2])
-        if len(self.calls) > self.after and image.shape[-2] > self.longest:
-            raise torch.OutOfMemoryError("out of memory")
-        return self.inner(image, **how)
-
-
 def test_parts_of_a_tile_use_the_means_of_the_picture() -> None:
     """Memory runs out when the picture itself is computed: its parts are as good as the tiles would have been."""
     model, picture = tiny_dat(), torch.rand(1, 416, 6, 3)
     model.facts = replace(model.facts, strips=replace(model.facts.strips, multiple=10**4))  # no strips: smaller tiles
     tiles = plan(416, 6, model.facts, tile=288)
     assert len(tiles) == 2
-    short = Short(model, longest=250, after=MEANS_ROUNDS * len(tiles))
+    gathering = MEANS_ROUNDS * len(tiles)
+    short = Counted(model, fails=lambda attempt: attempt.number >= gathering and attempt.size[0] > 250)
     got = upscale(short, picture, tile=288)
-    assert max(short.calls) > 250 > short.calls[-1]
+    heights = [height for height, _ in short.shapes]
+    assert max(heights) > 250 > heights[-1]
     assert psnr(got, upscale(model, picture)) >= 90

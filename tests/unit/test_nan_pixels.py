@@ -9,9 +9,9 @@ import torch
 from apisr_pack.apisr_archs import load_model
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import ALPHA_MODES, pixels, upscale
-from apisr_pack.engine.alpha import extended_colours
+from apisr_pack.engine.alpha import extended_colors
 from apisr_pack.tests import reference, trained
-from apisr_pack.tests.nearest import BlurModel, Counted
+from apisr_pack.tests.standins import BlurModel, Counted
 from torch import Tensor
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
@@ -139,7 +139,7 @@ def test_a_value_far_outside_does_not_outweigh_its_neighbours(value: float) -> N
     picture[3:7, 4:9, 3] = 1
     picture[4, 5, :3] = value
     clamped = picture.clamp(0, 1)
-    assert torch.allclose(extended_colours(picture).clamp(0, 1), extended_colours(clamped), atol=1e-6)
+    assert torch.allclose(extended_colors(picture).clamp(0, 1), extended_colors(clamped), atol=1e-6)
 
 
 # Networks

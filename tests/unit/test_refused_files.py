@@ -64,6 +64,7 @@ def test_impostors_are_named(content: bytes, words: str, tmp_path: Path) -> None
     assert f"{len(content):,} bytes" in message
 
 
+@pytest.mark.slow
 def test_old_format_cut_anywhere(tmp_path: Path) -> None:
     """torch throws all sorts of things at these; a cut file is not accused of anything worse."""
     path = tmp_path / "a.pth"

@@ -13,7 +13,7 @@ from apisr_pack.apisr_archs import UpscaleModel, load_model
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import passes, upscale
 from apisr_pack.tests import reference, trained
-from apisr_pack.tests.nearest import BlurModel, Counted
+from apisr_pack.tests.standins import BlurModel, Counted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -68,6 +68,7 @@ def bundled() -> UpscaleModel:
     return load_model(BUNDLED)
 
 
+@pytest.mark.slow
 def test_a_cartoon_is_as_if_all_of_it_were_computed(bundled: UpscaleModel) -> None:
     frames = cartoon(112, 160, MOVES)
     got, expected, counted, report = with_and_without(bundled, frames)

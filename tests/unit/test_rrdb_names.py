@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import UpscaleModel, load_model
+from apisr_pack.apisr_archs import UpscaleModel, Way, load_model
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.apisr_archs.networks.rrdb import official_names
 from apisr_pack.engine import plan, upscale
@@ -95,7 +95,7 @@ def test_every_kind_runs_in_strips_and_tiles(kind: str) -> None:
     whole = model.model(image.movedim(-1, 1))
     for rows in (16, 24):
         assert facts.strips is not None
-        strips = model.model(image.movedim(-1, 1), rows=rows * unshuffle)
+        strips = model.model(image.movedim(-1, 1), Way(rows * unshuffle))
         assert (strips - whole).abs().max() <= 1e-5
     tile = plan(image.shape[1], 12, facts, tile=1, overlap=32 * unshuffle).tile[0]
     assert tile < image.shape[1]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import UpscaleModel
+from apisr_pack.apisr_archs import UpscaleModel, Way
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import bytes_for, plan
-from apisr_pack.engine.memory import least_strip
+from apisr_pack.engine.estimate import least_strip
 from apisr_pack.tests import peaks, reference
 from torch import Tensor, nn
 
@@ -65,7 +65,7 @@ def check(make: Make, shape: tuple[int, int, int], heights: tuple[int, ...] = RO
     images = torch.rand(batch, 3, height, width)
     with torch.inference_mode():
         expected, whole = theirs(images), model.model(images)
-        in_strips = {rows: model.model(images, rows=rows) for rows in strips_of(model, heights)}
+        in_strips = {rows: model.model(images, Way(rows)) for rows in strips_of(model, heights)}
     assert in_strips
     for rows, got in in_strips.items():
         assert got.isfinite().all(), "every row is written"
@@ -100,7 +100,7 @@ def test_strips_as_high_as_the_picture(name: str, rows: int) -> None:
     model, image = load_weights(dict(weights)), torch.rand(1, 3, 67, 9)
     multiple = model.facts.strips.multiple
     with torch.inference_mode():
-        assert difference(model.model(image, rows=-(-rows // multiple) * multiple), theirs(image)) <= 1e-5
+        assert difference(model.model(image, Way(-(-rows // multiple) * multiple)), theirs(image)) <= 1e-5
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def check_half(name: str, dtype: torch.dtype, size: tuple[int, int], tolerance: 
     with torch.inference_mode():
         expected = theirs(image)
         model.to(dtype)
-        got = model.model(image.to(dtype), rows=strips_of(model)[0])
+        got = model.model(image.to(dtype), Way(strips_of(model)[0]))
     assert got.dtype == dtype
     assert got.isfinite().all()
     assert (got.float() - expected).norm() <= tolerance * expected.norm()
@@ -131,10 +131,10 @@ def check_half(name: str, dtype: torch.dtype, size: tuple[int, int], tolerance: 
 # Memory
 
 
-def peak_bytes(network: nn.Module, image: Tensor, **how: Any) -> int:
+def peak_bytes(network: nn.Module, image: Tensor, *way: Way) -> int:
     """The most that was allocated at once during one forward pass, weights and input not counted."""
     with torch.inference_mode():
-        return peaks.peak_bytes(lambda: network(image, **how))
+        return peaks.peak_bytes(lambda: network(image, *way))
 
 
 MEASURED: dict[str, tuple[Make, tuple[int, int]]] = {
@@ -178,7 +178,7 @@ def test_dat_needs_far_less_than_the_reference(changes: dict[str, Any], size: tu
     theirs, weights = dat(**changes)()
     model, image = load_weights(dict(weights)), torch.rand(1, 3, *size)
     rows = least_strip(model.facts.strips)
-    assert peak_bytes(model.model, image, rows=rows) <= peak_bytes(theirs, image) / 2.5
+    assert peak_bytes(model.model, image, Way(rows)) <= peak_bytes(theirs, image) / 2.5
 
 
 SHARES = {"RRDB 4x": 0.35, "RRDB 2x": 0.35, "GRL": 0.4, "Compact 4x": 0.85, "DAT direct": 0.45, "DAT 4x": 0.45}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import NotEnoughMemory
-from apisr_pack.engine import memory, system_memory, upscale
-from apisr_pack.tests.nearest import NearestModel
+from apisr_pack.engine import devices, system_memory, upscale
+from apisr_pack.tests.standins import NearestModel
 
 GIB = 2**30
 NO_LIMIT_V1 = "9223372036854771712"
@@ -22,14 +22,15 @@ MACHINE: Files = {"proc/meminfo": f"MemTotal:  {64 * 2**20} kB\nMemAvailable:  {
 def v2(group: str, limit: str | int, used: int, cache: int = 0) -> Files:
     """A group of version 2; `cache` is the part of `used` that can be dropped at once."""
     folder = f"sys/fs/cgroup{group}"
-    statistics = f"anon {used - cache}\nfile {cache}\ninactive_file {cache}\nactive_file 0\n"
+    statistics = f"anon {used - cache}\nfile {cache}\ninactive_file {cache - cache // 3}\nactive_file {cache // 3}\n"
     return {f"{folder}/memory.max": limit, f"{folder}/memory.current": used, f"{folder}/memory.stat": statistics}
 
 
 def v1(group: str, limit: str | int, used: int, cache: int = 0, above: str | int = NO_LIMIT_V1) -> Files:
     """A group of version 1, whose statistics know of a limit somewhere above. inactive_file: of this group alone."""
     folder = f"sys/fs/cgroup/memory{group}"
-    statistics = f"inactive_file 0\nhierarchical_memory_limit {above}\ntotal_inactive_file {cache}\n"
+    cached = f"total_inactive_file {cache - cache // 3}\ntotal_active_file {cache // 3}\n"
+    statistics = f"inactive_file 0\nhierarchical_memory_limit {above}\n{cached}"
     limits = {f"{folder}/memory.limit_in_bytes": limit, f"{folder}/memory.usage_in_bytes": used}
     return {**limits, f"{folder}/memory.stat": statistics}
 
@@ -113,6 +114,6 @@ def test_the_engine_plans_within_a_container(tmp_path: Path, monkeypatch: pytest
     model: Any = NearestModel()
     upscale(model, torch.rand(1, 200, 300, 3))  # 60 MB by its facts
     assert len(model.model.calls) > 1
-    assert memory.usable_bytes(torch.device("cpu")) == 40 * 2**20
+    assert devices.usable_bytes(torch.device("cpu")) == 40 * 2**20
     with pytest.raises(NotEnoughMemory, match=r"on cpu; 0\.0 GB seem to be free"):
         upscale(model, torch.rand(1, 200, 300, 3), size=(3000, 3000))

@@ -11,28 +11,17 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.engine import Cancelled, upscale
-from apisr_pack.tests.nearest import NearestModel, enlarged
-from torch import Tensor, nn
+from apisr_pack.tests.standins import Nearest, StandIn, enlarged
+from torch import Tensor
 
 PATIENCE = 20
 """Seconds; only a broken program waits so long."""
+LAYERS = 6
 
 
-class Steps(nn.Module):
-    """Enlarges, in a few layers that can be watched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(*(nn.Identity() for _ in range(5)), nn.Upsample(scale_factor=2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-def stepping() -> Any:
-    model: Any = NearestModel()
-    model.model = Steps()
-    return model
+def stepping() -> StandIn:
+    """A model whose layers can be watched."""
+    return StandIn(Nearest(layers=LAYERS))
 
 
 def progress(model: Any, images: Tensor) -> list[tuple[float, int]]:
@@ -45,7 +34,7 @@ def progress(model: Any, images: Tensor) -> list[tuple[float, int]]:
 def test_each_layer_of_each_tile_is_reported_once() -> None:
     model, images = stepping(), torch.rand(1, 70, 60, 3)
     seen = progress(model, images)
-    tiles, layers = seen[-1][1], 6
+    tiles, layers = seen[-1][1], LAYERS
     assert tiles > 1
     expected = [tile + layer / layers for tile in range(tiles) for layer in range(layers + 1)]
     of_tiles = [done for done, total in seen if total == tiles]

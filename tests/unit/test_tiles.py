@@ -8,86 +8,54 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, Statistics, Strips, is_finite
+from apisr_pack.apisr_archs import Facts, NotEnoughMemory, Strips, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import bytes_for, memory, pixels, plan, upscale
+from apisr_pack.engine import bytes_for, devices, estimate, pixels, plan, prepare, upscale
 from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
-from apisr_pack.engine.progress import Pulse
-from apisr_pack.engine.tiles import Conditions, Tiler
-from apisr_pack.tests.nearest import Nearest, NearestModel, enlarged
+from apisr_pack.engine.progress import Progress
+from apisr_pack.engine.tiles import Tiler
+from apisr_pack.tests.standins import FACTS, NearestModel, at, enlarged, larger_than, on_meta
 from apisr_pack.tests.strategies import row_strips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-FACTS = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
 SEEING_ALL = replace(FACTS, global_statistics=True, strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9))
 """Of a network that takes means over the whole picture, like DAT."""
 
 
-class Means(Nearest):
-    """Asks for the mean over the picture, which changes nothing."""
-
-    def forward(self, x: Tensor, statistics: Statistics | None = None) -> Tensor:
-        if statistics:
-            statistics.begin()
-            statistics.share(statistics.part(x.permute(0, 2, 3, 1)).mean(dim=(1, 2)))
-        return super().forward(x)
-
-
-class Model(NearestModel):
-    device = torch.device("cpu")
-
-    def __init__(self, facts: Facts = FACTS) -> None:
-        super().__init__()
-        self.facts, self.model = facts, Means(2)
-
-    def __call__(self, image: Tensor, **how: Any) -> Tensor:
-        return self.model(image, **how)
+def model_of(facts: Facts = FACTS, **options: Any) -> NearestModel:
+    return NearestModel(facts=facts, **{"device": torch.device("cpu"), **options})
 
 
 # The CPU instead
 
 
-class Nowhere(Model):
-    """A model on a device with no memory at all. (Tensors there have no pixels; none is ever looked at.)"""
-
-    device = torch.device("meta")
-
-    def __call__(self, image: Tensor, **how: Any) -> Tensor:
-        if image.is_meta:
-            raise torch.OutOfMemoryError("out of memory")
-        return super().__call__(image, **how)
+def nowhere(facts: Facts = FACTS, **options: Any) -> NearestModel:
+    """A model on a device with no memory at all."""
+    return model_of(facts, fails=on_meta, device=torch.device("meta"), **options)
 
 
 @pytest.mark.parametrize("facts", [FACTS, SEEING_ALL])
 def test_the_cpu_goes_on_where_the_device_has_no_memory(facts: Facts) -> None:
     images, told = torch.rand(2, 200, 180, 3), []
-    result = upscale(Nowhere(facts), images, tile=150, device="meta", budget=10**9, cpu_fallback=True, tell=told.append)
+    result = upscale(nowhere(facts), images, tile=150, device="meta", budget=10**9, cpu_fallback=True, tell=told.append)
     assert torch.equal(result, enlarged(images, 2))
     assert sum("Out of memory on meta: going on with the CPU" in line for line in told) == 1
 
 
 def test_the_cpu_computes_in_fp32() -> None:
     """In which CPUs are at home; the device was to use half precision."""
-    seen: set[torch.dtype] = set()
-
-    class Half(Nowhere):
-        dtype = torch.float16
-
-        def __call__(self, image: Tensor, **how: Any) -> Tensor:
-            result = super().__call__(image, **how)  # raises on the device
-            seen.add(image.dtype)
-            return result
-
-    upscale(Half(), torch.rand(1, 60, 50, 3), device="meta", budget=10**9, cpu_fallback=True)
+    model = nowhere(dtype=torch.float16)
+    upscale(model, torch.rand(1, 60, 50, 3), device="meta", budget=10**9, cpu_fallback=True)
+    seen = {attempt.image.dtype for attempt in model.attempts if not attempt.image.is_meta}
     assert seen == {torch.float32}
 
 
 def test_the_cpu_begins_with_the_tiles_that_were_asked_for() -> None:
     """Not with the smallest, which are all that did not fit on the device, and slow."""
-    model, images = Nowhere(), torch.rand(2, 200, 180, 3)
+    model, images = nowhere(), torch.rand(2, 200, 180, 3)
     upscale(model, images, tile=150, device="meta", budget=10**9, cpu_fallback=True, reuse_frames=False)
     tiles = plan(200, 180, FACTS, tile=150)
     assert len(tiles) == 4
@@ -98,22 +66,19 @@ def test_the_cpu_begins_with_the_tiles_that_were_asked_for() -> None:
 def test_an_error_with_numbers_where_the_cpu_is_not_wanted(facts: Facts) -> None:
     says = r"on meta: a tile of \d+x\d+ pixels .* \d+ MB\. .*cpu_fallback"
     with pytest.raises(NotEnoughMemory, match=says):
-        upscale(Nowhere(facts), torch.rand(1, 300, 300, 3), tile=250, device="meta", budget=10**9)
+        upscale(nowhere(facts), torch.rand(1, 300, 300, 3), tile=250, device="meta", budget=10**9)
 
 
 def test_the_cpu_itself_has_no_fallback() -> None:
-    class Full(Model):
-        def __call__(self, *_: Any, **__: Any) -> Tensor:
-            raise MemoryError
-
+    full = model_of(fails=larger_than(0), error=MemoryError)
     with pytest.raises(NotEnoughMemory, match=r"^(?!.*cpu_fallback).*Choose a smaller model") as caught:
-        upscale(Full(), torch.rand(1, 200, 200, 3), cpu_fallback=True)
+        upscale(full, torch.rand(1, 200, 200, 3), cpu_fallback=True)
     assert isinstance(caught.value.__cause__, MemoryError)
 
 
 def test_no_room_for_the_result() -> None:
     """2 ** 50 bytes are more than any machine gives; the error says so before anything is computed."""
-    model = Model()
+    model = model_of()
     with pytest.raises(NotEnoughMemory, match=r"1 x \d+x\d+ pixels take [\d.]+ GB .* [\d.]+ GB seem to be free.* or "):
         upscale(model, torch.rand(1, 8, 8, 3), size=(2**24, 2**24))
 
@@ -121,21 +86,12 @@ def test_no_room_for_the_result() -> None:
 def test_a_whole_picture_goes_on_in_its_own_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one of the same size would be most of the memory, just when there is little."""
 
-    class FailsOnce(Model):
-        failed = False
-
-        def __call__(self, image: Tensor, **how: Any) -> Tensor:
-            if not self.failed:
-                self.failed = True
-                raise MemoryError
-            return super().__call__(image, **how)
-
     def second(*_: Any) -> Tensor:
         raise AssertionError("room for a second picture")
 
     monkeypatch.setattr(Tiler, "_in_smaller_tiles", second)
     images = torch.rand(1, 200, 180, 3)
-    assert torch.equal(upscale(FailsOnce(), images), enlarged(images, 2))
+    assert torch.equal(upscale(model_of(fails=at({0}), error=MemoryError), images), enlarged(images, 2))
 
 
 @pytest.mark.parametrize("step", ["to_network", "from_network"])
@@ -153,18 +109,20 @@ def test_out_of_memory_on_the_way_to_and_from_the_network(
 
     monkeypatch.setattr(pixels, step, scarce)
     images = torch.rand(2, 200, 180, 3)
-    assert torch.equal(upscale(Model(), images, tile=150, device=device), enlarged(images, 2))
+    assert torch.equal(upscale(model_of(), images, tile=150, device=device), enlarged(images, 2))
     assert len(calls) > max(fails)
 
 
 def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     """No device of that type is here, which may stand for one without memory."""
-    images, told = torch.rand(2, 40, 30, 3), []
-    now = Conditions(FACTS, torch.device("cpu"), torch.float32, 10**9, None, None, "exact")
-    output, pulse = torch.empty(2, 50, 40, 3), Pulse(None, None)
+    images, output, model = torch.rand(2, 40, 30, 3), torch.empty(2, 50, 40, 3), NearestModel(facts=FACTS)
+    job = prepare(model, images.shape, size=(50, 40))
     absent = torch.device("xpu" if torch.cuda.is_available() else "cuda")
-    tiler = Tiler(Model(), now, lambda _: True, False, told.append, pulse.check, AtOnce())
-    frames = Frames(tiler, pulse, [(50, 40)], "filter", images.shape, absent)
+
+    def enlarge(picture: Tensor, canvas: Tensor, _: Any) -> None:
+        canvas.copy_(enlarged(picture[None], 2)[0])
+
+    frames = Frames(job, enlarge, AtOnce(), Progress(None, None), absent, lambda _: True)
     for picture, result in zip(images, output, strict=True):
         frames.upscale(picture, result, None)
     for picture, result in zip(images, output, strict=True):
@@ -186,7 +144,7 @@ def test_estimates_are_for_the_picture_as_the_network_pads_it() -> None:
     [("cpu", "cpu", True), ("mps", "cpu", True), ("cuda:0", "cpu", False), ("cuda", "cuda:1", True)],
 )
 def test_which_devices_share_their_memory(one: str, other: str, shared: bool) -> None:
-    assert memory.share_memory(torch.device(one), torch.device(other)) == shared
+    assert devices.share_memory(torch.device(one), torch.device(other)) == shared
 
 
 @given(
@@ -198,7 +156,7 @@ def test_which_devices_share_their_memory(one: str, other: str, shared: bool) ->
 def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
     """As few as there can be within a piece each, of about one height, and only for what is much more than a piece."""
     facts, piece = replace(FACTS, strips=strips), 10_000_000
-    rows, step = memory.swift_strip(piece, height, width, facts, torch.float32), memory.least_strip(strips)
+    rows, step = estimate.fast_strip(piece, height, width, facts, torch.float32), estimate.least_strip(strips)
 
     def bytes_of_strip(rows: int) -> float:
         return (rows + 2 * strips.halo) * width * 1000 * max(strips.strip, strips.trunk_strip)
@@ -229,7 +187,7 @@ def test_strips_stay_within_the_budget_and_are_the_highest(
 ) -> None:
     facts = replace(FACTS, strips=strips)
     budget = int(bytes_for(height, width, facts, dtype) * share)
-    rows, step = memory.strip_within(budget, height, width, facts, dtype), memory.least_strip(strips)
+    rows, step = estimate.strip_within(budget, height, width, facts, dtype), estimate.least_strip(strips)
     assert step % strips.multiple == 0
     if rows is None:
         # only where even the lowest would be too much, or would be all of the picture
@@ -244,7 +202,7 @@ def test_strips_stay_within_the_budget_and_are_the_highest(
 
 
 def test_without_strips() -> None:
-    assert memory.strip_within(10**9, 100, 100, FACTS, torch.float32) is None
+    assert estimate.strip_within(10**9, 100, 100, FACTS, torch.float32) is None
     assert bytes_for(100, 50, FACTS, torch.float16, strip=16) == 100 * 50 * 500
 
 
@@ -259,14 +217,8 @@ def test_one_number_that_is_not_finite_is_seen(dtype: torch.dtype, bad: float) -
 
 def test_a_cpu_computes_in_strips_for_speed() -> None:
     """Also where memory is plentiful; other devices do not gain by it."""
-    rows: list[int | None] = []
-
-    class Strided(Model):
-        def __call__(self, image: Tensor, rows_: list[int | None] = rows, **how: Any) -> Tensor:
-            rows_.append(how.get("rows"))
-            return super().__call__(image)
-
     facts = replace(FACTS, bytes_per_pixel=bytes_per_pixel(100_000), strips=Strips(1, 1, 1.0, 0.1, 0.1, 0.9))
-    upscale(Strided(facts), torch.rand(1, 90, 40, 3), budget=10**12)
-    assert rows == [memory.swift_strip(memory.CPU_PIECE, 90, 40, facts, torch.float32)] != [None]
-    assert memory.piece_for(torch.device("cuda")) is None
+    model = model_of(facts)
+    upscale(model, torch.rand(1, 90, 40, 3), budget=10**12)
+    assert model.rows == [estimate.fast_strip(devices.CPU_STRIP_BYTES, 90, 40, facts, torch.float32)] != [None]
+    assert devices.fast_strip_bytes(torch.device("cuda")) is None

@@ -78,10 +78,15 @@ def without_halo(strip: Tensor, top: int, bottom: int) -> Tensor:
 
 
 def take_rows(x: Tensor, first: int, last: int, period: int) -> tuple[Tensor, int, Tensor, int]:
-    """Rows of (B, H, W, C) rolled up: its H rows, `period` - H missing ones, then its rows from the top again.
+    """Rows `first` to `last` of (B, H, W, C), as if padded to `period` rows and then repeated for ever.
 
-    Returns the rows before the missing ones, the number of missing ones, the rows after them, and the number of rows
-    that are missing after these, if the picture is lower than it is rolled.
+    With H = 5 and a period of 8 the rows 3 to 10 are
+
+        0 1 2 3 4 - - - 0 1 2 3 4 - - - ...     (-: padding)
+              |-----------|
+
+    Returns the rows before the padding (3 4), the number of padded ones (3), the rows after it (0 1), and how many more
+    padded ones follow these (0), as they do where the picture is lower than the range is long.
     """
     height = x.shape[1]
     missing = max(0, min(last, period) - max(first, height))
@@ -90,7 +95,10 @@ def take_rows(x: Tensor, first: int, last: int, period: int) -> tuple[Tensor, in
 
 
 def put_rows(x: Tensor, first: int, rows: Tensor, period: int) -> None:
-    """Write rows of the picture that `take_rows` sees back into x, (B, H, W, C); missing ones are dropped."""
+    """Write rows that `take_rows` gave, from `first` on, back to where they came from in x, (B, H, W, C).
+
+    Padded ones are dropped.
+    """
     height, last = x.shape[1], first + rows.shape[1]
     if first < height:
         x[:, first : min(last, height)] = rows[:, : min(last, height) - first]

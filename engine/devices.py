@@ -1,0 +1,96 @@
+"""What devices there are to compute on: their free memory, what was taken of it, and which of them share it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from . import system_memory
+
+CPU = torch.device("cpu")
+
+SHARE = 0.8
+"""Part of the free memory that a plan may use: the rest covers fragmentation and other programs."""
+UNKNOWN_FREE = 2 * 1024**3
+"""Bytes, assumed where neither torch nor the system tells."""
+CPU_STRIP_BYTES = 48 * 2**20
+"""Bytes of the strips with which CPUs are fastest. The C library gets blocks of more than 32 MB from the system and
+gives them back each time; then the first touch of a page costs as much as the arithmetic on it."""
+
+ALLOCATED, HIGHEST = "allocated_bytes.all.current", "allocated_bytes.all.peak"
+"""Bytes in torch's `memory_stats`: what is allocated now, and the most that ever was."""
+
+
+def fast_strip_bytes(device: torch.device) -> int | None:
+    """Bytes of the strips with which a device is fastest; None if the size of strips makes no difference there."""
+    return CPU_STRIP_BYTES if device.type == "cpu" else None
+
+
+@dataclass
+class Peak:
+    """The most that was allocated at once, beyond what was allocated before; None if that is not known."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def measured(device: torch.device) -> Iterator[Peak]:
+    """The peak of what is done inside, known afterwards.
+
+    It is read from torch's counter of the process's highest peak, which is not reset, since others may be measuring
+    too. So it is known only where it was the highest so far, and only on devices that count.
+    """
+    peak = Peak()
+    if device.type not in ("cuda", "xpu"):
+        yield peak
+        return
+    statistics: Any = getattr(torch, device.type).memory_stats
+    before = statistics(device)
+    yield peak
+    highest = statistics(device).get(HIGHEST, 0)
+    if highest > before.get(HIGHEST, 0):
+        peak.bytes = highest - before.get(ALLOCATED, 0)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a device, in bytes, for callers without a memory manager; None where nobody tells."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return system_memory.free_bytes() if device.type == "cpu" else None
+
+
+def usable_bytes(device: torch.device) -> int:
+    """Bytes of its free memory that a plan may use."""
+    free = free_bytes(device)
+    return UNKNOWN_FREE if free is None else int(free * SHARE)
+
+
+def said_free(device: torch.device) -> str:
+    """How much is free, for the end of a sentence in an error; empty where nobody tells."""
+    free = free_bytes(device)
+    return "" if free is None else f"; {free / 2**30:.1f} GB seem to be free"
+
+
+def share_memory(one: torch.device, other: torch.device) -> bool:
+    """Whether two devices take from the same memory: a device and itself, a Mac's CPU and GPU."""
+    return same_device(one, other) or {one.type, other.type} == {"cpu", "mps"}
+
+
+def is_host_memory(error: BaseException) -> bool:
+    """Whether an out-of-memory error is about the computer's memory, not a GPU's."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def same_device(one: torch.device, other: torch.device) -> bool:
+    """Whether two names mean one device: "mps" and "mps:0" do, as "cuda" may be any of its GPUs."""
+    return one.type == other.type and (one.index == other.index or None in (one.index, other.index))
+
+
+def release_cached(device: torch.device) -> None:
+    """Give memory that torch's allocator keeps for a device back to it."""
+    empty_cache = getattr(getattr(torch, device.type, None), "empty_cache", None)
+    if empty_cache:
+        empty_cache()

@@ -1,0 +1,119 @@
+"""Pictures one at a time: the pixels of a batch, in memory that does not grow with their number."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from apisr_pack.engine import Callbacks, Cancelled, Placement, prepare, session, upscale
+from apisr_pack.tests.standins import NearestModel, enlarged
+from torch import Tensor
+
+
+def clip(channels: int = 3) -> Tensor:
+    """Held frames, small changes and new pictures."""
+    first, second = torch.rand(2, 200, 180, channels).unbind()
+    moved = first.clone()
+    moved[50:60, 40:50] = torch.rand(10, 10, channels)
+    return torch.stack([first, first, moved, moved, second, first])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    "how", [{}, {"size": (300, 270)}, {"size": (700, 630)}, {"tile": 90}, {"alpha_by": "model"}], ids=str
+)
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_stream_gives_the_pixels_of_a_batch(channels: int, how: dict[str, Any], reuse: bool) -> None:
+    images = clip(channels)
+    expected = upscale(NearestModel(), images, **how)
+    model = NearestModel()
+    job = prepare(model, images.shape, **how)
+    with session(model, job, reuse_frames=reuse) as upscale_one:
+        got = [upscale_one(picture) for picture in images]
+    assert torch.equal(torch.stack(got), expected)
+    batch = NearestModel()
+    upscale(batch, images, reuse_frames=reuse, **how)
+    assert model.model.calls == batch.model.calls, "and computes no more"
+
+
+def test_the_caller_may_use_the_memory_of_a_picture_again() -> None:
+    """As decoders of videos do: each frame comes in the same buffer."""
+    images, model = clip(), NearestModel()
+    buffer = torch.empty_like(images[0])
+    with session(model, prepare(model, images.shape)) as upscale_one:
+        for picture in images:
+            assert torch.equal(upscale_one(buffer.copy_(picture)), enlarged(picture[None], 2)[0])
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
+    model, alive = NearestModel(), []
+    with session(model, prepare(model, (100, 40, 30, 3), size=(60, 50))) as upscale_one:
+        for _ in range(6):
+            alive.append(weakref.ref(upscale_one(torch.rand(40, 30, 3))))
+            gc.collect()
+            assert sum(ref() is not None for ref in alive) <= 1, "only what the next picture may take over"
+
+
+def test_more_pictures_than_were_announced() -> None:
+    seen: list[float] = []
+    model = NearestModel()
+    callbacks = Callbacks(on_tile=lambda done, total: seen.append(done / total))
+    with session(model, prepare(model, (1, 40, 30, 3)), callbacks=callbacks) as upscale_one:
+        for _ in range(3):
+            upscale_one(torch.rand(40, 30, 3))
+    assert max(seen) <= 2
+    assert seen[-1] == 1
+
+
+@pytest.mark.parametrize("shape", [(30, 40, 3), (40, 30, 4), (1, 40, 30, 3)])
+def test_a_picture_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    model = NearestModel()
+    with session(model, prepare(model, (1, 40, 30, 3))) as upscale_one:
+        with pytest.raises(ValueError, match=r"this session is for \(40, 30, 3\)"):
+            upscale_one(torch.rand(shape))
+        with pytest.raises(ValueError, match="Divide by 255"):
+            upscale_one(torch.zeros(40, 30, 3, dtype=torch.uint8))
+        assert upscale_one(torch.rand(40, 30, 3)).shape == (80, 60, 3), "it goes on"
+
+
+def test_two_sessions_at_a_time_each_have_their_own_progress() -> None:
+    """In one thread, picture by picture in turns, on one model."""
+    shared, seen = NearestModel(), ([], [])
+    jobs = [prepare(shared, (2, 40, 30, 3)) for _ in range(2)]
+    first = session(shared, jobs[0], callbacks=Callbacks(on_tile=lambda done, total: seen[0].append(done / total)))
+    second = session(shared, jobs[1], callbacks=Callbacks(on_tile=lambda done, total: seen[1].append(done / total)))
+    with first as one, second as other:
+        one(torch.rand(40, 30, 3))
+        assert seen[0]
+        assert not seen[1]
+        other(torch.rand(40, 30, 3))
+        assert max(seen[0]) <= 0.5
+        one(torch.rand(40, 30, 3))
+    assert seen[0][-1] == 1
+
+
+def test_cancelling_ends_a_session() -> None:
+    model, cancelled = NearestModel(), []
+    callbacks = Callbacks(is_cancelled=lambda: bool(cancelled))
+
+    def run() -> None:
+        with session(model, prepare(model, (2, 40, 30, 3)), callbacks=callbacks) as upscale_one:
+            upscale_one(torch.rand(40, 30, 3))
+            cancelled.append(True)
+            upscale_one(torch.rand(40, 30, 3))
+
+    with pytest.raises(Cancelled):
+        run()
+    assert not any(module._forward_hooks for module in model.model.modules())
+
+
+def test_an_error_of_the_caller_s_own_passes() -> None:
+    """Memory that runs out in the caller's code is not ours to explain."""
+    model = NearestModel()
+    with pytest.raises(MemoryError), session(model, prepare(model, (2, 40, 30, 3))):
+        raise MemoryError
+    with pytest.raises(KeyError), session(model, prepare(model, (2, 40, 30, 3)), Placement(budget=10**9)):
+        raise KeyError
