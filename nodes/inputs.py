@@ -1,11 +1,11 @@
-"""`resize_to` of the upscale nodes: a choice that brings the number that goes with it."""
+"""Inputs of the upscale nodes, checked: `resize_to`, a choice that brings its own number, and the limits of tiles."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..engine import arguments
+from ..engine import PRESETS, arguments
 
 RESIZE_TO = "resize_to"
 MOST_PIXELS = 16384
@@ -44,6 +44,20 @@ def size_request(resize_to: Any, others: Mapping[str, Any]) -> tuple[str, float]
     name = f"{RESIZE_TO}.{number.id}"
     value = numbers.get(name)
     return choice, arguments.positive(number.default if value is None else value, name)
+
+
+def tile_limits(tile_size: Any, overlap: Any, tiling: Any) -> dict[str, Any]:
+    """What `engine.prepare` takes of the inputs of these names, 0 being no limit.
+
+    Raises:
+        ValueError: one of them cannot be meant; the message names it.
+    """
+    arguments.one_of(tiling, "tiling", PRESETS)
+    return {
+        "tile": arguments.whole(tile_size, "tile_size", least=0) or None,
+        "overlap": arguments.whole(overlap, "overlap", least=0) or None,
+        "preset": tiling,
+    }
 
 
 def _flat(resize_to: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

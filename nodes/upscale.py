@@ -20,87 +20,7 @@ class APISRUpscale(io.ComfyNode):
             category="image/upscaling",
             description="Upscales pictures with a model, without seams, in the memory there is.",
             search_aliases=["apisr", "anime", "upscale", "super resolution", "hires fix", "enlarge", "waifu", "4x"],
-            inputs=[
-                io.UpscaleModel.Input("upscale_model", tooltip='From "Load APISR Model" or any other loader.'),
-                io.Image.Input(
-                    "image", tooltip="One picture or a batch of any size. Grey and transparent pictures work too."
-                ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip='Makes the result transparent where the mask is white. Takes the MASK of "Load Image".',
-                ),
-                io.DynamicCombo.Input(
-                    "resize_to",
-                    optional=True,
-                    options=inputs.resize_options(),
-                    tooltip="How large the result is. model scale: as the model gives it. The others resize that by an "
-                    "antialiased filter. The model runs twice when the result is to be much larger than it gives.",
-                ),
-                io.Int.Input(
-                    "multiple_of",
-                    optional=True,
-                    default=1,
-                    min=1,
-                    max=256,
-                    tooltip="Round width and height to a multiple of this: 8 before VAE Encode, 2 before a video.",
-                ),
-                io.Int.Input(
-                    "tile_size",
-                    optional=True,
-                    default=0,
-                    min=0,
-                    max=8192,
-                    step=8,
-                    advanced=True,
-                    tooltip="Longest side of a tile, in input pixels. 0: as large as fits. Smaller needs less memory. "
-                    "Very small values are raised to what the model needs, and are slow.",
-                ),
-                io.Int.Input(
-                    "overlap",
-                    optional=True,
-                    default=0,
-                    min=0,
-                    max=512,
-                    step=8,
-                    advanced=True,
-                    tooltip="Input pixels that tiles share. 0: what the model needs for a picture without seams. "
-                    "Less is faster and may show seams.",
-                ),
-                io.Combo.Input(
-                    "tiling",
-                    optional=True,
-                    options=list(engine.PRESETS),
-                    default="exact",
-                    advanced=True,
-                    tooltip="Only matters when tiles are needed. exact: the result does not show them. "
-                    "fast: tiles share less, and may show a little.",
-                ),
-                io.Boolean.Input(
-                    "reuse_frames",
-                    optional=True,
-                    default=True,
-                    advanced=True,
-                    tooltip="In a batch, compute only what differs from the frame before. Lossless; anime holds frames "
-                    "and moves small parts often.",
-                ),
-                io.Combo.Input(
-                    "alpha",
-                    optional=True,
-                    options=list(engine.ALPHA_MODES),
-                    default="model",
-                    advanced=True,
-                    tooltip="How transparency is enlarged. model: by the model, with sharp edges, in twice the time. "
-                    "filter: softly. Where all is equally transparent, both are the same and cost nothing.",
-                ),
-                io.Boolean.Input(
-                    "cpu_fallback",
-                    optional=True,
-                    default=False,
-                    advanced=True,
-                    tooltip="When not even the smallest tile fits on the GPU, go on with the CPU. Slow. Off: an error.",
-                ),
-            ],
+            inputs=[*_picture_inputs(), *_tile_inputs(), *_other_inputs()],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(tooltip="The upscaled pictures, with the channels of image; RGBA with a mask.")],
             accept_all_inputs=True,  # see `inputs.size_request`
@@ -129,13 +49,8 @@ class APISRUpscale(io.ComfyNode):
         if mask is not None:
             image = engine.with_mask(image, mask)
         mode, amount = inputs.size_request(resize_to, others)
-        arguments.one_of(tiling, "tiling", engine.PRESETS)
         arguments.one_of(alpha, "alpha", engine.ALPHA_MODES)
-        tiles = {
-            "tile": arguments.whole(tile_size, "tile_size", least=0) or None,
-            "overlap": arguments.whole(overlap, "overlap", least=0) or None,
-            "preset": tiling,
-        }
+        limits = inputs.tile_limits(tile_size, overlap, tiling)
         tell = host.teller(cls.hidden.unique_id)
         if is_misread_grl(upscale_model):
             tell('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
@@ -146,7 +61,7 @@ class APISRUpscale(io.ComfyNode):
         size = engine.target_size(height, width, scale, mode, amount, multiple_of)
         if not count:
             return io.NodeOutput(engine.upscale(upscale_model, image, size=size, **host.output_options()))
-        job = engine.prepare(upscale_model, image.shape, size=size, alpha_by=alpha, **tiles)
+        job = engine.prepare(upscale_model, image.shape, size=size, alpha_by=alpha, **limits)
         host.require_room(job)
         callbacks = engine.Callbacks(host.progress(), host.stop_if_interrupted, tell, host.is_out_of_memory)
         with host.loaded(upscale_model, job) as placement:
@@ -160,3 +75,95 @@ class APISRUpscale(io.ComfyNode):
                 cpu_fallback=cpu_fallback,
             )
         return io.NodeOutput(result)
+
+
+def _picture_inputs() -> list[io.Input]:
+    return [
+        io.UpscaleModel.Input("upscale_model", tooltip='From "Load APISR Model" or any other loader.'),
+        io.Image.Input("image", tooltip="One picture or a batch of any size. Grey and transparent pictures work too."),
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip='Makes the result transparent where the mask is white. Takes the MASK of "Load Image".',
+        ),
+        io.DynamicCombo.Input(
+            "resize_to",
+            optional=True,
+            options=inputs.resize_options(),
+            tooltip="How large the result is. model scale: as the model gives it. The others resize that by an "
+            "antialiased filter. The model runs twice when the result is to be much larger than it gives.",
+        ),
+        io.Int.Input(
+            "multiple_of",
+            optional=True,
+            default=1,
+            min=1,
+            max=256,
+            tooltip="Round width and height to a multiple of this: 8 before VAE Encode, 2 before a video.",
+        ),
+    ]
+
+
+def _tile_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "tile_size",
+            optional=True,
+            default=0,
+            min=0,
+            max=8192,
+            step=8,
+            advanced=True,
+            tooltip="Longest side of a tile, in input pixels. 0: as large as fits. Smaller needs less memory. "
+            "Very small values are raised to what the model needs, and are slow.",
+        ),
+        io.Int.Input(
+            "overlap",
+            optional=True,
+            default=0,
+            min=0,
+            max=512,
+            step=8,
+            advanced=True,
+            tooltip="Input pixels that tiles share. 0: what the model needs for a picture without seams. "
+            "Less is faster and may show seams.",
+        ),
+        io.Combo.Input(
+            "tiling",
+            optional=True,
+            options=list(engine.PRESETS),
+            default="exact",
+            advanced=True,
+            tooltip="Only matters when tiles are needed. exact: the result does not show them. "
+            "fast: tiles share less, and may show a little.",
+        ),
+    ]
+
+
+def _other_inputs() -> list[io.Input]:
+    return [
+        io.Boolean.Input(
+            "reuse_frames",
+            optional=True,
+            default=True,
+            advanced=True,
+            tooltip="In a batch, compute only what differs from the frame before. Lossless; anime holds frames "
+            "and moves small parts often.",
+        ),
+        io.Combo.Input(
+            "alpha",
+            optional=True,
+            options=list(engine.ALPHA_MODES),
+            default="model",
+            advanced=True,
+            tooltip="How transparency is enlarged. model: by the model, with sharp edges, in twice the time. "
+            "filter: softly. Where all is equally transparent, both are the same and cost nothing.",
+        ),
+        io.Boolean.Input(
+            "cpu_fallback",
+            optional=True,
+            default=False,
+            advanced=True,
+            tooltip="When not even the smallest tile fits on the GPU, go on with the CPU. Slow. Off: an error.",
+        ),
+    ]

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,35 @@ def _text(call: ast.Call, keyword: str) -> str:
 
 
 def _elements(schema: ast.Call, keyword: str) -> list[ast.Call]:
-    """The calls in the list that is the argument `keyword`."""
+    """The calls in the list that is the argument `keyword`; `*_more()` stands for what that function returns."""
     (value,) = (entry.value for entry in schema.keywords if entry.arg == keyword)
+    return list(_calls_in(value))
+
+
+def _calls_in(value: ast.expr) -> Iterator[ast.Call]:
     assert isinstance(value, ast.List)
-    assert all(isinstance(element, ast.Call) for element in value.elts)
-    return [element for element in value.elts if isinstance(element, ast.Call)]
+    for element in value.elts:
+        if isinstance(element, ast.Starred):
+            assert isinstance(element.value, ast.Call)
+            yield from _calls_in(LISTS[ast.unparse(element.value.func)])
+        else:
+            assert isinstance(element, ast.Call)
+            yield element
+
+
+def _lists() -> dict[str, ast.expr]:
+    """Functions of nodes/ that only return something -> what they return."""
+    functions = [
+        function
+        for path in sorted((ROOT / "nodes").glob("*.py"))
+        for function in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(function, ast.FunctionDef)
+    ]
+    returned = {function.name: function.body[-1] for function in functions}
+    return {name: last.value for name, last in returned.items() if isinstance(last, ast.Return) and last.value}
+
+
+LISTS = _lists()
 
 
 def _input_names(schema: ast.Call) -> list[str]:
