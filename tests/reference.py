@@ -88,7 +88,7 @@ def rrdb_state_dict(
 ) -> dict[str, Tensor]:
     """Random weights under Real-ESRGAN's names, which are APISR's; spandrel's module has older names."""
     convs = {"conv_first": (features, in_channels), "conv_last": (channels, features)}
-    for name in ("conv_body", "conv_hr", *(f"conv_up{count}" for count in range(1, enlargements + 1))):
+    for name in ("conv_body", *(f"conv_up{count}" for count in range(1, enlargements + 1)), "conv_hr"):
         convs[name] = (features, features)
     for block in range(blocks):
         for dense in (1, 2, 3):

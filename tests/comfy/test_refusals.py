@@ -61,7 +61,7 @@ BAD_FILES: dict[str, tuple[Callable[[], bytes], str, tuple[str, ...]]] = {
     "strange.pth": (
         lambda: torch_bytes({"something.weight": torch.zeros(3, 3)}),
         "UnsupportedWeights",
-        ("no upscale model", "something.weight", "Choose another file"),
+        ("is not a supported upscale model", "something.weight", "Choose another file"),
     ),
     "lama.pth": (lama_bytes, "UnsupportedWeights", ("LaMa", "more than an image", "one image into another")),
     "page.pth": (lambda: PAGE, "CorruptWeights", ("web page", "Download it again")),

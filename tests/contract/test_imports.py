@@ -59,3 +59,68 @@ def test_no_way_to_run_code_from_outside(path: Path) -> None:
     for call in calls:
         if ast.unparse(call.func) == "torch.load":
             assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in call.keywords)
+
+
+# Inside the packages: wings, and no circle
+
+WINGS = {
+    # the parts of networks know nothing of whole networks, of files or of models
+    "apisr_archs/networks/parts": {"apisr_archs/networks/parts"},
+    # files are read without knowing any network
+    "apisr_archs/files": {"apisr_archs/files", "apisr_archs/errors.py", "apisr_archs/text.py"},
+}
+"""What the modules of a folder may import of their own layer."""
+
+
+def imported_modules(path: Path) -> set[Path]:
+    """The modules of the pack that relative imports of one of them name."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parent
+            for _ in range(node.level - 1):
+                base = base.parent
+            base = base.joinpath(*(node.module or "").split("."))
+            for name in [base, *(base / alias.name for alias in node.names)]:
+                found |= {file for file in (name.with_suffix(".py"), name / "__init__.py") if file.is_file()}
+    return found
+
+
+def importers() -> dict[Path, set[Path]]:
+    """Each module of the pack and what it imports; packages, which only hand on, stand for nothing themselves."""
+    return {
+        path: {other for other in imported_modules(path) if other.name != "__init__.py"} - {path}
+        for path in FILES
+        if path.name != "__init__.py"
+    }
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_wings_stay_by_themselves(wing: str) -> None:
+    allowed = [ROOT / entry for entry in WINGS[wing]]
+    for path in sorted((ROOT / wing).glob("*.py")):
+        for other in imported_modules(path) - {path}:
+            assert any(entry in (other, *other.parents) for entry in allowed), f"{path.name} imports {other}"
+
+
+def test_no_module_imports_itself_by_others() -> None:
+    left = importers()
+    while True:
+        free = {path for path, needed in left.items() if not needed & left.keys()}
+        if not free:
+            break
+        left = {path: needed for path, needed in left.items() if path not in free}
+    assert not left, f"a circle among {sorted(path.name for path in left)}"
+
+
+LONGEST_FILE, LONGEST_FUNCTION = 300, 45
+"""Lines, in the product."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_can_be_read_in_one_sitting(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert (node.end_lineno or 0) - node.lineno + 1 <= LONGEST_FUNCTION, node.name

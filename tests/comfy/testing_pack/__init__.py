@@ -21,7 +21,8 @@ class Scarce:
         return getattr(self.wrapped, name)
 
     def __call__(self, image: torch.Tensor, **how: Any) -> torch.Tensor:
-        rows = how.get("rows") or image.shape[-2]
+        rows = how["way"].rows if "way" in how else None
+        rows = rows or image.shape[-2]
         if min(rows, image.shape[-2]) * image.shape[-1] > self.limit:
             raise torch.OutOfMemoryError(f"injected: {tuple(image.shape)} {how}")
         return self.wrapped(image, **how)
