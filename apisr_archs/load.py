@@ -1,5 +1,6 @@
 """From a path to an UPSCALE_MODEL."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import torch
 from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelDescriptor, UnsupportedModelError
 from torch import nn
 
-from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
+from .device import usable_device
+from .errors import CorruptWeights, NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
 from .files.checkpoint import StateDict, read_state_dict
+from .files.formats import download_again
 from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
+from .networks.parts.finite import is_finite
 from .networks.registry import (
     filled,
     find_behind_prefix,
@@ -51,19 +55,19 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
         UnsupportedWeights: the file's network is unknown, takes more than a picture or works on more than RGB or grey,
             is made for faces, or cannot run in `precision`.
         NotEnoughMemory: there is none for the weights.
-        ValueError: `precision` is none of the three.
+        CorruptWeights: also if weights are not finite.
+        ValueError: `path` is none, `precision` is none of the three, or `device` cannot be used.
     """
-    if precision not in DTYPES:
-        raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}.")
-    path = Path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"path is of the type {type(path).__name__}; expected the path of a model file.")
+    dtype, device, path = _dtype(precision), usable_device(device), Path(path)
     try:
         # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
         with torch.inference_mode(False), torch.no_grad():
             model = _read_model(path)
             _refuse_precision(path, model, precision)
-            if model.dtype != DTYPES[precision]:
+            if model.dtype != dtype:
                 set_precision(model, precision)
-        device = torch.device(device)
         return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
     except Exception as error:
         if not is_out_of_memory(error):
@@ -77,7 +81,14 @@ def load_model(path: str | Path, precision: str = "fp32", device: str | torch.de
 def set_precision(model: UpscaleModel, precision: str) -> None:
     """Cast a model to one of `DTYPES`, before a memory manager takes it over."""
     with torch.inference_mode(False), torch.no_grad():
-        model.to(DTYPES[precision])
+        model.to(_dtype(precision))
+
+
+def _dtype(precision: str) -> torch.dtype:
+    if not isinstance(precision, str) or precision not in DTYPES:
+        given = repr(precision) if isinstance(precision, str) else f"of the type {type(precision).__name__}"
+        raise ValueError(f"precision is {given}; expected one of {', '.join(DTYPES)}.")
+    return DTYPES[precision]
 
 
 def _refuse_precision(path: Path, model: UpscaleModel, precision: str) -> None:
@@ -103,7 +114,18 @@ def _read_model(path: Path) -> UpscaleModel:
             f"{path}: this {model.architecture.name} model turns {channels[0]} channels into {channels[1]}; expected 3 "
             "into 3 (RGB) or 1 into 1 (grey). Choose another model."
         )
+    _refuse_nan(path, model.model)
     return model
+
+
+def _refuse_nan(path: Path, network: nn.Module) -> None:
+    """One such weight spoils every picture. A pass over the weights takes less time than reading them."""
+    bad = [name for name, weight in network.named_parameters() if weight.numel() and not is_finite(weight)]
+    if bad:
+        raise CorruptWeights(
+            f"{path} holds weights that are not numbers or infinite (NaN, inf), in {some_of(bad)}. It is damaged, or "
+            f"its training failed. {download_again(path)}"
+        )
 
 
 def _from_spandrel(path: Path, weights: StateDict) -> ImageModelDescriptor[nn.Module]:
