@@ -59,6 +59,9 @@ THINGS: dict[str, Any] = {
     "NaN": float("nan"),
     "Chinese": "模型_不在",
     "list": [PICTURE],
+    "dict": {"a": PICTURE},
+    "pictures": PICTURE,
+    "cuda:7": "cuda:7",
     "array": PICTURE.numpy(),
     "bytes": (PICTURE * 255).byte(),
     "network": torch.nn.Conv2d(3, 3, 1),
@@ -93,7 +96,7 @@ class TestingZoo(io.ComfyNode):
 
     @classmethod
     def execute(cls, **changes: Any) -> io.NodeOutput:
-        (zoo,) = (module for name, module in sys.modules.items() if name.endswith("APISR.apisr_archs.zoo"))
+        (zoo,) = (module for name, module in sys.modules.items() if name.endswith("APISR.apisr_archs.files.zoo"))
         url = changes.pop("url")
         zoo.ZOO = (replace(zoo.ZOO[0], urls=(url,), **changes), *zoo.ZOO[1:])
         return io.NodeOutput()
