@@ -6,7 +6,6 @@ import sys
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -109,7 +108,8 @@ def positive(value: Any, name: str) -> float:
 
 def flag(value: Any, name: str) -> bool:
     """`value` as a bool. Raises ValueError unless it is one, or 0 or 1."""
-    if not isinstance(value, (Real, np.bool_)) or value not in (0, 1):
+    is_numpys = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    if not (isinstance(value, Real) or is_numpys) or value not in (0, 1):
         raise ValueError(f"{name} is {_value(value)}; expected True or False.")
     return bool(value)
 

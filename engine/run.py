@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..apisr_archs import NotEnoughMemory, facts_of, is_out_of_memory
-from ..apisr_archs.device import usable_device
+from ..apisr_archs.device import named_device, usable_device
 from ..apisr_archs.text import get_logger
 from . import arguments, deliver, devices, pixels
 from .conditions import Conditions
@@ -227,7 +227,9 @@ def upscale(
     images = arguments.pictures(images)
     size = None if size is None else arguments.output_size(size)
     arguments.floats(output_dtype, "output_dtype")
-    where = None if device is None else usable_device(device)
+    where = None if device is None else named_device(device)
+    if where is not None and not devices.same_device(_device_of(model), where):
+        where = usable_device(where)  # before the model is moved there
     budget = None if budget is None else arguments.whole(budget, "budget", least=0)
     placement = Placement(where, budget, output_dtype, usable_device(output_device, "output_device"))
     callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, is_out_of_memory)
