@@ -24,6 +24,7 @@ WINDOW_TAGS = (
 """How spandrel's descriptors tell the windows of their networks. ("8w" is ATD's window, but NAFNet's width.)"""
 SPANDREL_TAKES = {"RRDB": 1.4, "DAT": 1.45}
 """Memory of spandrel's networks, in parts of ours (benchmarks/memory.py)."""
+UNKNOWN_HALO = 40
 UNKNOWN_BYTES_PER_PIXEL = 4608
 """fp32, times the scale: what core ComfyUI's upscale node assumes for every model."""
 
@@ -136,13 +137,30 @@ def _tags(model: Any) -> list[str]:
     return [str(tag) for tag in getattr(model, "tags", None) or ()]
 
 
+def receptive_radius(model: Any) -> float | None:
+    """How many input pixels a network of plain convolutions looks to each side, by their count. None for all others.
+
+    Architectures are listed one by one: modules do not tell of a mean or a softmax that `forward` takes by itself.
+    """
+    architecture = getattr(getattr(model, "architecture", None), "id", "")
+    if architecture == "SPAN":
+        return 1 + 6 * 3 + 1 + 1  # first, three in each of six blocks (the code has no other number), after them, last
+    if architecture == "DnCNN":
+        return _tag(model, "nb", 20)
+    if architecture == "SwiftSRGAN":
+        ups = sum(2.0**-up for up in range(round(log2(model.scale))))  # each of them on twice as many pixels
+        return 4 + 2 * _tag(model, "nb", 16) + 1 + ups + 4 / model.scale
+    return None
+
+
 def _unknown(model: Any) -> Facts:
+    radius = receptive_radius(model)
     return Facts(
         scale=model.scale,
         alignment=lcm(*(windows(model) or [UNKNOWN_ALIGNMENT])),
-        halo=Halo(exact=40, fast=16),
+        halo=Halo(exact=UNKNOWN_HALO, fast=16),
         feather=64,
         bytes_per_pixel=bytes_per_pixel(UNKNOWN_BYTES_PER_PIXEL * max(1, model.scale)),
-        global_statistics=True,  # for all we know
+        global_statistics=radius is None or radius > UNKNOWN_HALO,  # for all we know
         tiling=getattr(model, "tiling", ModelTiling.SUPPORTED) is not ModelTiling.INTERNAL,
     )

@@ -8,11 +8,14 @@ import torch
 from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelDescriptor, UnsupportedModelError
 from torch import nn
 
-from .errors import NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
+from .device import usable_device
+from .errors import CorruptWeights, NotEnoughMemory, UnsupportedWeights, is_out_of_memory, printable_errors
 from .files.checkpoint import StateDict, read_state_dict
+from .files.formats import download_again
 from .files.locate import locate
 from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_shift
 from .model import UpscaleModel
+from .networks.parts.finite import is_finite
 from .networks.registry import (
     filled,
     find_behind_prefix,
@@ -65,18 +68,17 @@ def load_model(
         UnsupportedWeights: the file's network is unknown, takes more than a picture or works on more than RGB or grey,
             is made for faces, or cannot run in `precision`.
         NotEnoughMemory: there is none for the weights.
+        CorruptWeights: also if weights are not finite.
         ValueError: `precision` is none of the three, `path_or_name` is no path, or torch cannot use `device` here.
     """
-    if not isinstance(precision, str) or precision not in DTYPES:
-        raise ValueError(f"precision is {precision!r}; expected one of {', '.join(DTYPES)}.")
-    device = usable_device(device)  # before a download or seconds of loading
+    dtype, device = _dtype(precision), usable_device(device)  # before a download or seconds of loading
     path = locate(path_or_name, download=download)
     try:
         # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
         with torch.inference_mode(False), torch.no_grad():
             model = _read_model(path)
             _refuse_precision(path, model, precision)
-            if model.dtype != DTYPES[precision]:
+            if model.dtype != dtype:
                 set_precision(model, precision)
         return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
     except Exception as error:
@@ -88,29 +90,17 @@ def load_model(
         ) from error
 
 
-def usable_device(device: str | torch.device, name: str = "device") -> torch.device:
-    """`device` as torch's own. Raises ValueError, which names the argument, unless torch can use it on this machine."""
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        hint = ' Nvidia and AMD GPUs are "cuda" in torch.' if str(device).lower() in ("gpu", "nvidia", "rocm") else ""
-        raise ValueError(
-            f'{name} is {device!r}; expected a device of torch, like "cpu", "cuda" or "cuda:1".{hint}'
-        ) from error
-    try:
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # AssertionError: built without CUDA
-        if is_out_of_memory(error):
-            return found  # it is there, but full: what needs memory on it fails with the numbers
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise ValueError(f'{name} is {device!r}, which torch cannot use here ({reason}). Use "cpu".') from error
-    return found
-
-
 def set_precision(model: UpscaleModel, precision: str) -> None:
     """Cast a model to one of `DTYPES`, before a memory manager takes it over."""
     with torch.inference_mode(False), torch.no_grad():
-        model.to(DTYPES[precision])
+        model.to(_dtype(precision))
+
+
+def _dtype(precision: str) -> torch.dtype:
+    if not isinstance(precision, str) or precision not in DTYPES:
+        given = repr(precision) if isinstance(precision, str) else f"of the type {type(precision).__name__}"
+        raise ValueError(f"precision is {given}; expected one of {', '.join(DTYPES)}.")
+    return DTYPES[precision]
 
 
 def _refuse_precision(path: Path, model: UpscaleModel, precision: str) -> None:
@@ -136,7 +126,18 @@ def _read_model(path: Path) -> UpscaleModel:
             f"{path}: this {model.architecture.name} model turns {channels[0]} channels into {channels[1]}; expected 3 "
             "into 3 (RGB) or 1 into 1 (grey). Choose another model."
         )
+    _refuse_nan(path, model.model)
     return model
+
+
+def _refuse_nan(path: Path, network: nn.Module) -> None:
+    """One such weight spoils every picture. A pass over the weights takes less time than reading them."""
+    bad = [name for name, weight in network.named_parameters() if weight.numel() and not is_finite(weight)]
+    if bad:
+        raise CorruptWeights(
+            f"{path} holds weights that are not numbers or infinite (NaN, inf), in {some_of(bad)}. It is damaged, or "
+            f"its training failed. {download_again(path)}"
+        )
 
 
 def _from_spandrel(path: Path, weights: StateDict) -> ImageModelDescriptor[nn.Module]:

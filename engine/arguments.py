@@ -21,10 +21,11 @@ def pictures(images: Any, name: str = "images") -> Tensor:
     grey pictures, like ComfyUI's masks. An empty batch may have any height and width.
 
     Raises:
-        ValueError: it is no tensor, has another shape, no pixels or no floats.
+        ValueError: it is no tensor, or one without plain numbers, has another shape, no pixels or no floats.
     """
     if not isinstance(images, Tensor):
         raise ValueError(f"{name} is {_what(images)}; expected a tensor of pictures, {_SHAPE}.{_cure(images)}")
+    dense(images, name)
     shape = tuple(images.shape)
     if images.ndim == 3:
         images = images[None] if shape[-1] in CHANNELS else images[..., None]
@@ -49,6 +50,7 @@ def masks(mask: Any, name: str = "mask") -> Tensor:
     """
     if not isinstance(mask, Tensor):
         raise ValueError(f"{name} is {_what(mask)}; expected a tensor of masks, (batch, height, width).")
+    dense(mask, name)
     shape = tuple(mask.shape)
     if mask.ndim == 4 and 1 in (shape[1], shape[3]):
         mask = mask[:, 0] if shape[1] == 1 else mask[..., 0]
@@ -64,8 +66,25 @@ def masks(mask: Any, name: str = "mask") -> Tensor:
     return mask
 
 
-def floats(dtype: torch.dtype, name: str) -> None:
-    """Raises ValueError unless `dtype` is a real floating-point one."""
+def dense(images: Tensor, name: str) -> None:
+    """Raises ValueError unless each number of `images` has its place in memory: not sparse, nested or on "meta"."""
+    odd = None
+    if images.is_nested:
+        odd = "a nested tensor", " Pictures of one size make a batch by torch.stack."
+    elif images.layout is not torch.strided:
+        odd = f"a sparse tensor ({images.layout})", f" Use {name}.to_dense()."
+    elif images.is_meta:
+        odd = "a tensor on the device meta, which holds no numbers", ""
+    if odd:
+        raise ValueError(f"{name} is {odd[0]}; expected a plain tensor of pictures, {_SHAPE}.{odd[1]}")
+
+
+def floats(dtype: Any, name: str) -> None:
+    """Raises ValueError unless `dtype` is a real floating-point one of at least 16 bits."""
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"{name} is {_value(dtype)}; expected a dtype of floats, like torch.float32.")
+    if dtype.is_floating_point and dtype.itemsize < 2:
+        raise ValueError(f"{name} is {dtype}; expected floats of 16 bits or more, like torch.float16.")
     if not dtype.is_floating_point:
         hint = " Divide by 255." if dtype == torch.uint8 else ""
         raise ValueError(f"{name} is {dtype}; expected floats, which are between 0 and 1.{hint}")
@@ -113,6 +132,21 @@ def positive(value: Any, name: str) -> float:
     return number
 
 
+def flag(value: Any, name: str) -> bool:
+    """`value` as a bool. Raises ValueError unless it is one, or 0 or 1."""
+    is_numpys = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    if not (isinstance(value, Real) or is_numpys) or value not in (0, 1):
+        raise ValueError(f"{name} is {_value(value)}; expected True or False.")
+    return bool(value)
+
+
+def text(value: Any, name: str, meaning: str) -> str:
+    """`value`. Raises ValueError unless it is a text, with what is expected of it: its `meaning`."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {_value(value)}; expected {meaning}.")
+    return value
+
+
 def one_of(value: Any, name: str, options: tuple[str, ...]) -> None:
     """Raises ValueError unless `value` is one of `options`."""
     if not isinstance(value, str) or value not in options:
@@ -133,7 +167,9 @@ def _what(value: Any) -> str:
         return f"a {kind} of {len(value)}"
     if type(value).__module__ == "numpy" and hasattr(value, "shape"):
         return f"a numpy array of the shape {value.shape}"
-    return f"a tensor of the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"of the type {kind}"
+    if isinstance(value, Tensor):
+        return "a nested tensor" if value.is_nested else f"a tensor of the shape {tuple(value.shape)}"
+    return f"of the type {kind}"
 
 
 def _cure(images: Any) -> str:

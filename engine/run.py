@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..apisr_archs import NotEnoughMemory, facts_of, is_out_of_memory
+from ..apisr_archs.device import named_device, usable_device
 from ..apisr_archs.text import get_logger
 from . import arguments, deliver, devices, pixels
 from .conditions import Conditions
@@ -81,6 +82,7 @@ class Session:
                 f"The picture has the shape {tuple(picture.shape)}; this session is for "
                 f"{(job.height, job.width, job.channels)}, as prepare was told."
             )
+        arguments.dense(picture, "picture")
         arguments.floats(picture.dtype, "picture")
         placement = self.placement
         output = allocate_output(
@@ -141,6 +143,8 @@ def session(
         job: from `prepare`, for this model.
         reuse_frames, cpu_fallback: see `upscale`.
     """
+    reuse_frames = arguments.flag(reuse_frames, "reuse_frames")
+    cpu_fallback = arguments.flag(cpu_fallback, "cpu_fallback")
     device = placement.device or _device_of(model)
     output_device = placement.output_device
     with _without_gradients(device):
@@ -214,7 +218,8 @@ def upscale(
         (B, H', W', C), contiguous, in [0, 1].
 
     Raises:
-        ValueError: an argument is not as described, or the model's channels are neither grey nor RGB.
+        ValueError: an argument is not as described, a device cannot be used, or the model's channels are neither grey
+            nor RGB.
         Cancelled: `is_cancelled` returned True.
         NotEnoughMemory: not even the smallest tile fits, or the output does not.
     """
@@ -222,8 +227,11 @@ def upscale(
     images = arguments.pictures(images)
     size = None if size is None else arguments.output_size(size)
     arguments.floats(output_dtype, "output_dtype")
-    where = None if device is None else torch.device(device)
-    placement = Placement(where, budget, output_dtype, torch.device(output_device))
+    where = None if device is None else named_device(device)
+    if where is not None and not devices.same_device(_device_of(model), where):
+        where = usable_device(where)  # before the model is moved there
+    budget = None if budget is None else arguments.whole(budget, "budget", least=0)
+    placement = Placement(where, budget, output_dtype, usable_device(output_device, "output_device"))
     callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, is_out_of_memory)
     if not len(images):  # of any height and width, also of none
         scale = facts_of(model).scale

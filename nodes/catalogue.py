@@ -36,8 +36,9 @@ def find(name: str) -> Path | None:
     if name == BUNDLED:
         return BUNDLED_FILE
     listed = _entry(name)
-    path = folder_paths.get_full_path(FOLDER, listed) if listed else None  # None if it was deleted just now
-    return Path(path) if path else None
+    # not by folder_paths.get_full_path: that logs a broken link, and fails if the log's encoding lacks its name
+    paths = (Path(folder, listed) for folder in folder_paths.get_folder_paths(FOLDER)) if listed else ()
+    return next((path for path in paths if path.is_file()), None)  # None if it was deleted just now
 
 
 def fingerprint(name: str, download: bool) -> Fingerprint | None:
@@ -103,7 +104,6 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
         MissingWeights: it is not on this machine, and is not to be downloaded; or it is a link to what is not there.
         DownloadFailed: it cannot be: the environment forbids connections, or there is no folder for it.
     """
-    name = str(name)  # a script may send anything
     path = find(name)
     if path is not None:
         return path
@@ -112,9 +112,13 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
     if known is None:
         folders = [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
         there = [folder for folder in folders if folder.is_dir()]
+        if not there:
+            raise MissingWeights(
+                f"There is no model {name!r}, and no folder for it: {_faults(folders)}. Make the folder, put the file "
+                "there and press R, or choose another model."
+            )
         raise MissingWeights(
-            f"There is no model {name!r} in {_either(there or folders)}. Put the file there and press R, or choose "
-            "another model."
+            f"There is no model {name!r} in {_either(there)}. Put the file there and press R, or choose another model."
         )
     if not download:
         raise MissingWeights(zoo.missing_message(known, download_folder()))
@@ -134,11 +138,11 @@ def _files() -> list[str]:
     """ComfyUI's list of files in the folders of upscale models; links to nothing are in it too."""
     try:
         return folder_paths.get_filename_list(FOLDER)
-    except OSError:  # ComfyUI compares with its last listing, and a folder of that is gone
+    except (OSError, UnicodeEncodeError):  # ComfyUI compares with its last listing, and a folder of that is gone
         folder_paths.filename_list_cache.pop(FOLDER, None)
     try:
         return folder_paths.get_filename_list(FOLDER)
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:  # the latter if it logs a name that the log's encoding lacks
         log.warning("The upscale models cannot be listed: %s", error)
         return []
 
@@ -167,6 +171,20 @@ def _may_write(folder: Path) -> bool:
 
 def _either(folders: list[Path]) -> str:
     return " or ".join(map(str, folders))
+
+
+def _faults(folders: list[Path]) -> str:
+    """Why none of these is a folder."""
+    faults = []
+    for folder in folders:
+        if folder.exists():
+            fault = "is a file"
+        elif folder.is_symlink():
+            fault = f"is a broken link (to {folder.readlink()})"
+        else:
+            fault = "does not exist"
+        faults.append(f"{folder} {fault}")
+    return ", ".join(faults)
 
 
 def _plain(name: str) -> str:

@@ -1,5 +1,6 @@
 """Load APISR Model: an entry of the model list -> UPSCALE_MODEL."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from . import catalogue, host
 log = get_logger(__name__)
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+OTHER_GPU = re.compile(r"gpu:\d{1,3}")
+"""How ComfyUI names GPUs: a workflow may come from a machine with more of them, and runs on the default device then."""
 
 
 class APISRModelLoader(io.ComfyNode):
@@ -90,7 +93,12 @@ class APISRModelLoader(io.ComfyNode):
         download: bool = True,
         device: str = "default",
     ) -> io.NodeOutput:
-        arguments.one_of(precision, "precision", PRECISIONS)  # another node may hand over anything
+        # another node may hand over anything
+        arguments.text(model_name, "model_name", "the name of a model in the list")
+        arguments.one_of(precision, "precision", PRECISIONS)
+        download = arguments.flag(download, "download")
+        if not OTHER_GPU.fullmatch(arguments.text(device, "device", "the name of a device in the list")):
+            arguments.one_of(device, "device", tuple(host.device_options()))
         found = catalogue.locate(model_name, download)
         path = found if isinstance(found, Path) else _download(found)
         where = host.pick_device(device)

@@ -125,9 +125,10 @@ def find(file_name: str) -> ZooModel | None:
 def how_to_get(model: ZooModel, folder: Path) -> str:
     """How to fetch the file by hand: addresses, folder, size and sha256, one per line."""
     addresses = "\n".join(f"  {url}" for url in model.urls)
+    make = "" if folder.is_dir() else " (which is to be made)"
     return (
         f"To get it by hand, fetch {model.file} from\n{addresses}\n"
-        f"and put it in {folder}. Then press R in ComfyUI to refresh its lists.\n"
+        f"and put it in {folder}{make}. Then press R in ComfyUI to refresh its lists.\n"
         f"Size: {model.bytes / 1e6:.1f} MB ({model.bytes} bytes)\n"
         f"sha256: {model.sha256}"
     )

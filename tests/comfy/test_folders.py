@@ -150,3 +150,27 @@ def test_a_folder_that_goes_while_the_server_runs(server: ComfyServer, files: Fi
     assert "There is no model 'gone.pth'" in message(server, wf.ours("gone.pth", picture))
     assert wf.run(server, workflow(server)).shape == (64, 96, 3)
     assert [path.name for path in server.models_dir.iterdir()] == [KNOWN.file], "the folder is made anew"
+
+
+def test_folders_that_are_none_are_called_what_they_are(
+    comfy_server: Callable[..., ComfyServer],
+) -> None:
+    """No folder of upscale models is there: the advice is not to put a file into it."""
+    server = comfy_server()
+    picture, folder = wf.send(server, wf.crop(16, 24), "folders.png"), server.models_dir
+
+    def said() -> str:
+        return message(server, wf.ours("later.pth", picture))
+
+    shutil.rmtree(folder)
+    assert f"There is no model 'later.pth', and no folder for it: {folder} does not exist. Make the folder" in said()
+    folder.write_bytes(b"")
+    assert f"{folder} is a file" in said()
+    folder.unlink()
+    folder.symlink_to(folder.parent / "gone")
+    assert f"{folder} is a broken link (to {folder.parent / 'gone'})" in said()
+    folder.unlink()
+    known = message(server, wf.ours("", picture, loader=wf.our_loader(KNOWN.file, download=False)))
+    assert f"put it in {folder} (which is to be made)," in known
+    folder.mkdir()
+    assert f"There is no model 'later.pth' in {folder}. Put the file there" in said()

@@ -50,6 +50,11 @@ def test_a_log_that_lacks_the_characters(comfy_server: Callable[..., ComfyServer
     assert message(server, bad_value).startswith("resize_to is '\\u6a21")
     goes_on(server, 4)
 
+    for number, name in enumerate(("断.pth", os.fsdecode(b"\xe9\xfe.pth"))):
+        (server.models_dir / name).symlink_to(server.models_dir / "drive" / name)
+        assert "is a broken link" in message(server, wf.ours(name, picture))
+        goes_on(server, 5 + number)
+
     wf.write_compact(server.models_dir / "好.pth", seed=8)
     result = server.run(wf.ours("好.pth", picture), timeout=SECONDS)
     assert len(wf.saved(server, result)) == 1

@@ -53,6 +53,8 @@ def with_a(what: str, name: str, node: str = "upscaled") -> wf.Prompt:
         ("resize_to", "list", "resize_to is a list of 1; expected one of"),
         ("tiling", "None", "tiling is None; expected one of"),
         ("alpha", "list", "alpha is a list of 1; expected one of"),
+        ("reuse_frames", "pictures", "reuse_frames is a tensor of the shape (2, 2, 5, 3); expected True or False"),
+        ("cpu_fallback", "dict", "cpu_fallback is of the type dict; expected True or False"),
     ],
 )
 def test_one_sentence_for_what_is_wrong(comfy: ComfyServer, name: str, what: str, words: str) -> None:
@@ -62,10 +64,26 @@ def test_one_sentence_for_what_is_wrong(comfy: ComfyServer, name: str, what: str
     assert words in caught.value.details["exception_message"]
 
 
-def test_one_sentence_for_a_wrong_precision(comfy: ComfyServer) -> None:
+@pytest.mark.parametrize(
+    ("name", "what", "words"),
+    [
+        ("precision", "list", "precision is a list of 1; expected one of"),
+        ("model_name", "pictures", "model_name is a tensor of the shape (2, 2, 5, 3); expected the name of a model"),
+        ("model_name", "list", "model_name is a list of 1; expected the name of a model"),
+        ("model_name", "dict", "model_name is of the type dict; expected the name of a model"),
+        ("model_name", "None", "model_name is None; expected the name of a model"),
+        ("download", "pictures", "download is a tensor of the shape (2, 2, 5, 3); expected True or False"),
+        ("download", "NaN", "download is nan; expected True or False"),
+        ("device", "dict", "device is of the type dict; expected the name of a device"),
+        ("device", "None", "device is None; expected the name of a device"),
+        ("device", "cuda:7", "device is 'cuda:7'; expected one of: default, cpu"),
+    ],
+)
+def test_one_sentence_for_what_is_wrong_at_the_loader(comfy: ComfyServer, name: str, what: str, words: str) -> None:
     with pytest.raises(ExecutionFailed) as caught:
-        comfy.run(with_a("list", "precision", node="model"))
-    assert "precision is a list of 1; expected one of" in caught.value.details["exception_message"]
+        comfy.run(with_a(what, name, node="model"))
+    assert words in caught.value.details["exception_message"]
+    assert "\n" not in caught.value.details["exception_message"].strip()
 
 
 @pytest.mark.parametrize(("what", "shape"), [("H, W, C", (1, 8, 20, 3)), ("B, H, W", (2, 8, 20, 1))])

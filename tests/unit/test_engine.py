@@ -11,7 +11,7 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, UpscaleModel, is_out_of_memory, load_model
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.apisr_archs.networks.registry import load_weights
-from apisr_pack.engine import Cancelled, plan, upscale
+from apisr_pack.engine import Cancelled, Placement, plan, prepare, upscale, upscale_batch
 from apisr_pack.engine.devices import same_device
 from apisr_pack.tests import reference, trained
 from apisr_pack.tests.standins import Nearest, NearestModel, StandIn, at, enlarged, larger_than
@@ -277,8 +277,9 @@ def test_a_stranger_is_moved_to_the_device_it_shall_run_on() -> None:
     model = NearestModel()
     model.model.register_parameter("weight", nn.Parameter(torch.zeros(1)))
     upscale(model, torch.rand(1, 4, 4, 3), device="cpu")
+    job, meta = prepare(model, (1, 4, 4, 3)), Placement(torch.device("meta"))
     with pytest.raises(RuntimeError, match="meta"):  # the meta device gives no pictures back, but it was used
-        upscale(model, torch.rand(1, 4, 4, 3), device="meta")
+        upscale_batch(model, torch.rand(1, 4, 4, 3), job, meta)
     assert model.model.weight.is_meta
 
 

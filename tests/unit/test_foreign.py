@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import UnsupportedWeights, UpscaleModel, facts_of, is_misread_grl, load_model
-from apisr_pack.apisr_archs.foreign import windows
+from apisr_pack.apisr_archs.foreign import receptive_radius, windows
 from apisr_pack.apisr_archs.networks.parts.padding import pad
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import bytes_for, plan, prepare, upscale
@@ -21,7 +22,7 @@ from apisr_pack.tests.standins import StandIn
 from spandrel import MAIN_REGISTRY, ImageModelDescriptor, SizeRequirements
 from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.GFPGAN import GFPGAN
-from torch import Tensor
+from torch import Tensor, nn
 
 QUICK = (
     *("CRAFT", "ESRGAN+ behind a pixel-unshuffle", "FDAT behind a pixel-unshuffle", "NAFNet", "RCAN"),
@@ -129,6 +130,67 @@ def difference(model: Any, images: Tensor, **how: Any) -> float:
     return 255 * float((upscale(model, images, **how) - upscale(model, images)).abs().max())
 
 
+NEAR = {
+    "SPAN": {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 4, "upscale": 2},
+    "SwiftSRGAN": {"num_channels": 4, "upscale_factor": 2},
+    "DnCNN": {"in_nc": 3, "out_nc": 3, "nc": 4, "nb": 20},
+}
+"""Networks that look no further than the halo, in their published depths."""
+
+
+def radius(network: nn.Module, scale: int) -> int:
+    """How far a network looks, in input pixels: by the gradient of a pixel in the middle, whatever its code does."""
+    image = torch.rand(1, 3, 91, 91, dtype=torch.float64).add_(1).requires_grad_()
+    middle = 45 * scale
+    network(image)[0, :, middle : middle + scale, middle : middle + scale].sum().backward()
+    assert image.grad is not None
+    _, _, rows, columns = image.grad.nonzero(as_tuple=True)
+    return int(max((rows - 45).abs().max(), (columns - 45).abs().max()))
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_how_far_listed_networks_look(name: str) -> None:
+    """Weights are positive and nothing saturates, so that no path through the network is lost."""
+    module = getattr(importlib.import_module(f"spandrel.architectures.{name}"), name)(**NEAR[name]).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.rand_like(parameter).add_(0.5).div_(max(1, parameter[0].numel())))
+        for parameter in list(module.parameters())[-2:]:  # of the last layer
+            parameter.mul_(1e-8)
+    descriptor = MAIN_REGISTRY.load(module.state_dict())
+    assert isinstance(descriptor, ImageModelDescriptor)
+    facts, counted = facts_of(descriptor), receptive_radius(descriptor)
+    assert not facts.global_statistics
+    assert counted is not None
+    assert counted - 1 <= radius(descriptor.model.double().eval(), descriptor.scale) <= counted <= facts.halo.exact
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_tiles_of_listed_networks_equal_the_whole(name: str) -> None:
+    assert difference(foreign.descriptor(name), torch.rand(1, 211, 190, 3), tile=150) <= 0.5
+
+
+def test_networks_that_are_deeper_than_the_halo_are_not_listed() -> None:
+    for name, scale, tag, is_near in (
+        ("SwiftSRGAN", 2, "16nb", True),
+        ("SwiftSRGAN", 2, "17nb", False),
+        ("DnCNN", 1, "40nb", True),
+        ("DnCNN", 1, "41nb", False),
+        ("PLKSR", 2, "", False),
+    ):
+        model = SimpleNamespace(scale=scale, architecture=SimpleNamespace(id=name), tags=[tag])
+        assert facts_of(model).global_statistics != is_near, name
+
+
+def test_frames_of_listed_networks_are_computed_in_part() -> None:
+    model, told = foreign.descriptor("SPAN"), []
+    frames = torch.rand(1, 300, 40, 3).repeat(3, 1, 1, 1)
+    frames[1, 150:153] = 0
+    got = upscale(model, frames, tell=told.append)
+    assert "2 computed in part" in "".join(told)
+    assert 255 * float((got - upscale(model, frames, reuse_frames=False)).abs().max()) <= 0.5
+
+
 @pytest.mark.parametrize("name", ["ESRGAN+ behind a pixel-unshuffle", "SwinIR, windows of 7", "SPAN"])
 def test_tiles_of_other_loaders_models_equal_the_whole(name: str) -> None:
     """At sizes that no window, no multiple and no tile divides."""
@@ -210,7 +272,10 @@ def test_a_precision_that_does_not_work_is_answered_with_those_that_do(tmp_path:
 
 @pytest.mark.parametrize(
     ("name", "tile", "is_said"),
-    [("SPAN", 200, True), ("SPAN", None, False), ("ESRGAN+ behind a pixel-unshuffle", 250, False)],
+    [
+        *(("MoSR", 200, True), ("MoSR", None, False), ("ESRGAN+ behind a pixel-unshuffle", 250, False)),
+        *((name, 200, False) for name in NEAR),
+    ],
 )
 def test_tiles_of_what_may_see_the_whole_picture_are_said_to_be_so(name: str, tile: int | None, is_said: bool) -> None:
     told: list[str] = []

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import UpscaleModel, facts_of, is_misread_grl, load_model
+from apisr_pack.apisr_archs import CorruptWeights, UpscaleModel, facts_of, is_misread_grl, load_model
 from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.apisr_archs.files.checkpoint import read_state_dict, strip_prefixes, unwrap
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import upscale
-from apisr_pack.tests import reference, trained
+from apisr_pack.tests import foreign, reference, trained
 from apisr_pack.tests.reference import save
 from spandrel import MAIN_REGISTRY, ImageModelDescriptor
 from spandrel.architectures.ESRGAN import ESRGAN
@@ -243,10 +243,21 @@ def test_running_out_of_memory_in_fp32_leaves_the_model_as_it_was(tmp_path: Path
 
 
 def test_damaged_weights_are_noticed(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    weights = reference.rrdb_state_dict(blocks=1)
-    weights["conv_last.bias"][0] = float("nan")
-    load_model(save(weights, tmp_path / "a.pth"))(torch.rand(1, 3, 4, 4))
+    """Where they became so after they were loaded."""
+    model = load_model(save(reference.rrdb_state_dict(blocks=1), tmp_path / "a.pth"))
+    model.model.conv_last.bias[0] = float("nan")
+    model(torch.rand(1, 3, 4, 4))
     assert "may be damaged" in caplog.text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", ["ours", "spandrel's"])
+def test_weights_that_are_no_numbers_are_refused(kind: str, value: float, tmp_path: Path) -> None:
+    weights = dict(foreign.network("SPAN").state_dict()) if kind != "ours" else reference.rrdb_state_dict(blocks=1)
+    name = "conv_last.bias" if kind == "ours" else "conv_cat.weight"
+    weights[name].view(-1)[1] = value
+    with pytest.raises(CorruptWeights, match=rf"a\.pth holds weights that are not numbers or infinite .*in {name}\."):
+        load_model(save(weights, tmp_path / "a.pth"))
 
 
 def test_apisr_s_grl_through_another_loader_is_noticed() -> None:
