@@ -14,7 +14,7 @@ def named_device(device: Any, name: str = "device") -> torch.device:
     try:
         return torch.device(device)
     except (RuntimeError, TypeError) as error:
-        given = repr(device) if isinstance(device, str) else f"of the type {type(device).__name__}"
+        given = repr(device) if device is None or isinstance(device, str) else f"of the type {type(device).__name__}"
         hint = ' Nvidia and AMD GPUs are "cuda" in torch.' if str(device).lower() in GPU_NAMES else ""
         raise ValueError(
             f'{name} is {given}; expected a device of torch, like "cpu", "cuda" or "cuda:1".{hint}'

@@ -11,7 +11,7 @@ import torch
 from apisr_pack.apisr_archs import load_model, set_precision
 from apisr_pack.engine import arguments, prepare, session, upscale
 from apisr_pack.tests import reference
-from apisr_pack.tests.nearest import NearestModel
+from apisr_pack.tests.standins import NearestModel
 from apisr_pack.tests.reference import save
 
 PICTURE = torch.rand(1, 8, 8, 3)
