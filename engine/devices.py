@@ -68,7 +68,7 @@ def usable_bytes(device: torch.device) -> int:
     return UNKNOWN_FREE if free is None else int(free * SHARE)
 
 
-def said_free(device: torch.device) -> str:
+def free_memory_note(device: torch.device) -> str:
     """How much is free, for the end of a sentence in an error; empty where nobody tells."""
     free = free_bytes(device)
     return "" if free is None else f"; {free / 2**30:.1f} GB seem to be free"

@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: one after the other in a session, or a batch at once."""
+"""The entry points: `session` upscales pictures one at a time, `upscale` a whole batch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -23,32 +23,32 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Placement:
-    """Where pictures are computed, and where they go."""
+    """Where the network runs and where the output is stored."""
 
     device: torch.device | None = None
-    """Where the network runs; the model is moved there if it is not. None for where it is."""
+    """Runs the network; the model is moved there if necessary. None: the model's current device."""
     budget: int | None = None
-    """Bytes that may be taken there, the output not counted; None: what is free."""
+    """Bytes that may be used on `device`, not counting the output. None: derived from the free memory."""
     output_dtype: torch.dtype = torch.float32
     output_device: torch.device = devices.CPU
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """How a caller takes part."""
+    """Functions of the caller that the engine calls."""
 
     on_tile: OnTile | None = None
     """See `OnTile`."""
     is_cancelled: Callable[[], bool] | None = None
-    """Asked at each layer; may also raise by itself."""
+    """Called after each layer; may raise an exception of its own instead of returning True."""
     tell: Callable[[str], None] = log.info
-    """Called with a line of text for the user: what is planned, reused, or had to change."""
+    """Called with a line of text for the user: the plan, reused frames, fallbacks."""
     is_out_of_memory: Callable[[BaseException], bool] = is_out_of_memory
-    """Tells exceptions that smaller tiles cure from others."""
+    """Whether an exception means that memory ran out, so that smaller tiles may help."""
 
 
 class Session:
-    """Upscales one picture after the other; made by `session`."""
+    """Upscales pictures one at a time. Created by `session`."""
 
     def __init__(
         self,
@@ -63,23 +63,29 @@ class Session:
         self.callbacks = callbacks
         self.network_device = network_device
         self.reuse_frames = reuse_frames
-        self.before: tuple[Tensor, Tensor] | None = None
-        self.has_told_of_nan = False
+        self.previous: tuple[Tensor, Tensor] | None = None
+        self.has_reported_nan = False
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """(H, W, C), as `prepare` was told, floats in [0, 1] -> (H', W', C), complete.
+        """Upscale one picture, and return it when it is complete.
 
-        What it returns must not be written to before the next call: the next picture may take over parts of it.
+        Do not modify the result before the next call: the next picture may copy parts of it.
+
+        Args:
+            picture: (H, W, C) as given to `prepare`, floats in [0, 1].
+
+        Returns:
+            (H', W', C), in [0, 1].
 
         Raises:
-            ValueError: the picture has another shape, or no floats.
+            ValueError: the picture has another shape, or is not floating point.
             Cancelled, NotEnoughMemory: see `upscale`.
         """
         job = self.frames.job
         if tuple(picture.shape) != (job.height, job.width, job.channels):
             raise ValueError(
                 f"The picture has the shape {tuple(picture.shape)}; this session is for "
-                f"{(job.height, job.width, job.channels)}, as prepare was told."
+                f"{(job.height, job.width, job.channels)}, the shape given to prepare."
             )
         arguments.floats(picture.dtype, "picture")
         placement = self.placement
@@ -89,36 +95,37 @@ class Session:
             placement.output_device,
             self.callbacks.is_out_of_memory,
         )
-        self.put(picture.clone() if self.reuse_frames else picture, output)  # the caller may use its memory again
+        # cloned for the comparison with the next picture: the caller may overwrite its own tensor until then
+        self.put(picture.clone() if self.reuse_frames else picture, output)
         self.frames.delivery.wait()
         return output
 
     def put(self, picture: Tensor, output: Tensor) -> None:
-        """(H, W, C) into `output`, (H', W', C), which is complete when the session has ended.
+        """Upscale a picture (H, W, C) into `output`, (H', W', C), which is complete when the session has ended.
 
-        Neither may be written to by others before.
+        Do not modify either tensor until then.
         """
         picture = self._without_nan(picture)
         explained = explain_out_of_memory(self.callbacks.is_out_of_memory, self.network_device)
         with explained, self.frames.progress.running():
-            self.frames.upscale(picture, output, self.before)
-        self.before = (picture, output) if self.reuse_frames else None
+            self.frames.upscale(picture, output, self.previous)
+        self.previous = (picture, output) if self.reuse_frames else None
 
     def close(self) -> None:
-        """Wait until everything is written."""
+        """Wait until all outputs are written, and report what was reused."""
         with explain_out_of_memory(self.callbacks.is_out_of_memory, self.network_device):
             self.frames.close()
         if report := self.frames.report():
             self.callbacks.tell(report)
 
     def _without_nan(self, picture: Tensor) -> Tensor:
-        """The picture with black for NaN, which convolutions, filters and means would spread."""
+        """Replace NaN by black: convolutions, filters and means would spread it. Reported once per session."""
         clean = pixels.without_nan(picture)
-        if clean is not picture and not self.has_told_of_nan:
-            self.has_told_of_nan = True
+        if clean is not picture and not self.has_reported_nan:
+            self.has_reported_nan = True
             number, count = self.frames.count + 1, self.frames.job.count
             self.callbacks.tell(
-                f"Picture {number} of {count} has pixels that are not numbers (NaN). They count as black."
+                f"Picture {number} of {count} has pixels that are not numbers (NaN). They are treated as black."
             )
         return clean
 
@@ -135,7 +142,7 @@ def session(
 ) -> Iterator[Session]:
     """Upscale pictures one at a time: `with session(model, job) as upscale_one: result = upscale_one(picture)`.
 
-    Memory does not grow with their number, and the results are those of `upscale` on a batch of them.
+    Memory use does not grow with the number of pictures. The results are the same as those of `upscale`.
 
     Args:
         job: from `prepare`, for this model.
@@ -148,16 +155,16 @@ def session(
             getattr(model, "model", model).to(device)
         budget = placement.budget
         if budget is None:
-            budget = _usable_beside(job.picture_bytes(placement.output_dtype), device, output_device)
+            budget = _network_budget(job.picture_bytes(placement.output_dtype), device, output_device)
         room = job.room(budget, device, output_device)
-        now = Conditions(job.facts, device, job.dtype, room.network, job.limits)
+        conditions = Conditions(job.facts, device, job.dtype, room.network, job.limits)
         network = Network(model, device, job.dtype, job.facts.scale, job.facts.minimum, _once(callbacks.tell))
         progress = Progress(callbacks.on_tile, callbacks.is_cancelled)
-        callbacks.tell(job.describe([now.plan(*size) for size in job.inputs]))
+        callbacks.tell(job.describe([conditions.plan(*size) for size in job.inputs]))
         with deliver.make_delivery(device, output_device) as delivery, progress.hooked(network.module):
             tiler = Tiler(
                 network,
-                now,
+                conditions,
                 delivery,
                 cpu_fallback=cpu_fallback,
                 is_out_of_memory=callbacks.is_out_of_memory,
@@ -168,9 +175,9 @@ def session(
             opened = Session(frames, placement, callbacks, device, reuse_frames)
             yield opened
             opened.close()
-    if tiler.now.facts != job.facts and tiler.now.device == device:
-        with suppress(AttributeError):  # another loader's model may not take it
-            model.facts = tiler.now.facts  # what the first tiles have taught about memory
+    if tiler.conditions.facts != job.facts and tiler.conditions.device == device:
+        with suppress(AttributeError):  # a model from another loader may not allow new attributes
+            model.facts = tiler.conditions.facts  # keep the memory figures learned from the first tiles
 
 
 def upscale(
@@ -196,36 +203,37 @@ def upscale(
     """Upscale a batch of pictures with any UPSCALE_MODEL.
 
     Args:
-        model: what `load_model` or any other loader returns: called with (B, C, H, W) in [0, 1].
-        images: (B, H, W, C), floats in [0, 1], C 1 (grey), 3 (RGB) or 4 (RGBA); any B, dtype, device and strides.
-            (H, W, C) is one picture; other three dimensions are (B, H, W), grey pictures.
-            Values outside count as 0 or 1, NaN as 0.
-        tile, overlap, preset: see `plan`; None for the best that fits.
+        model: a model from `load_model` or any other loader; it is called with (B, C, H, W) in [0, 1].
+        images: (B, H, W, C), floats in [0, 1]; C is 1 (gray), 3 (RGB) or 4 (RGBA). Any B, dtype, device and strides.
+            (H, W, C) is taken as one picture, any other 3D shape as a batch of gray pictures, (B, H, W).
+            Values outside [0, 1] are clamped; NaN becomes 0.
+        tile, overlap, preset: see `plan`. None: chosen to fit into memory.
         size: height and width of the output; None for the model's scale. Reached by an antialiased resize. If it is
             much larger than the model's scale gives, the model runs twice (see `sizes.passes`).
         device, budget, output_dtype, output_device: see `Placement`.
         on_tile, is_cancelled, tell, is_out_of_memory: see `Callbacks`.
-        reuse_frames: copy what is bit for bit as in the picture before, as in held animation; of pictures that differ
-            in a small part, compute that part alone.
+        reuse_frames: copy frames that are identical to the previous one, bit for bit, as in animation with held
+            drawings; if only a small area has changed, compute only that area.
         alpha_by: one of `ALPHA_MODES`.
-        cpu_fallback: go on with the CPU when not even the smallest tile fits on the device.
+        cpu_fallback: continue on the CPU if not even the smallest tile fits on the device.
 
     Returns:
         (B, H', W', C), contiguous, in [0, 1].
 
     Raises:
-        ValueError: an argument is not as described, or the model's channels are neither grey nor RGB.
+        ValueError: an argument is not as described, or the model is neither for gray nor for RGB.
         Cancelled: `is_cancelled` returned True.
-        NotEnoughMemory: not even the smallest tile fits, or the output does not.
+        NotEnoughMemory: the output, or even the smallest tile, does not fit into memory.
     """
     arguments.upscale_model(model)
     images = arguments.pictures(images)
     size = None if size is None else arguments.output_size(size)
     arguments.floats(output_dtype, "output_dtype")
-    where = None if device is None else torch.device(device)
-    placement = Placement(where, budget, output_dtype, torch.device(output_device))
+    placement = Placement(
+        None if device is None else torch.device(device), budget, output_dtype, torch.device(output_device)
+    )
     callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, is_out_of_memory)
-    if not len(images):  # of any height and width, also of none
+    if not len(images):  # an empty batch; its height and width may be 0 too
         scale = facts_of(model).scale
         height, width = size or (images.shape[1] * scale, images.shape[2] * scale)
         return torch.empty(0, height, width, images.shape[3], dtype=output_dtype, device=placement.output_device)
@@ -243,10 +251,10 @@ def upscale_batch(
     reuse_frames: bool = True,
     cpu_fallback: bool = False,
 ) -> Tensor:
-    """`upscale` for a job that is worked out already.
+    """Like `upscale`, for a `Job` that has been prepared already.
 
     Args:
-        images: (B, H, W, C) as `prepare` was told, B at least 1.
+        images: (B, H, W, C) of the shape given to `prepare`; B at least 1.
         reuse_frames, cpu_fallback: see `upscale`.
     """
     device = placement.device or _device_of(model)
@@ -254,7 +262,7 @@ def upscale_batch(
     with _without_gradients(device):
         output = allocate_output(shape, placement.output_dtype, placement.output_device, callbacks.is_out_of_memory)
     if placement.budget is None:
-        budget = _usable_beside(output.nbytes, device, placement.output_device)
+        budget = _network_budget(output.nbytes, device, placement.output_device)
         placement = replace(placement, device=device, budget=budget)
     with session(model, job, placement, callbacks, reuse_frames=reuse_frames, cpu_fallback=cpu_fallback) as opened:
         for picture, result in zip(images, output, strict=True):
@@ -268,9 +276,9 @@ def allocate_output(
     device: torch.device,
     is_out_of_memory: Callable[[BaseException], bool] = is_out_of_memory,
 ) -> Tensor:
-    """Memory for results, (B, H, W, C) or (H, W, C); nothing is in it yet.
+    """Allocate an uninitialized output, (B, H, W, C) or (H, W, C).
 
-    Checks free memory first: Linux promises more than there is, and kills the process that touches the pages.
+    Checks the free memory first: Linux overcommits, and kills the process when it touches the pages.
 
     Raises:
         NotEnoughMemory: it does not fit.
@@ -288,45 +296,48 @@ def allocate_output(
             cause = error
     raise NotEnoughMemory(
         f"{number} x {width}x{height} pixels take {needed / 2**30:.1f} GB of memory on {device}"
-        f"{devices.said_free(device)}. Upscale fewer pictures at a time, ask for a smaller size, or close other "
+        f"{devices.free_memory_note(device)}. Upscale fewer pictures at a time, ask for a smaller size, or close other "
         "programs."
     ) from cause
 
 
 @contextmanager
 def explain_out_of_memory(is_out_of_memory: Callable[[BaseException], bool], device: torch.device) -> Iterator[None]:
-    """Turn out-of-memory outside of the network (canvas, resize, output) into NotEnoughMemory, with numbers."""
+    """Turn an out-of-memory error outside the network (canvas, resize, output) into NotEnoughMemory with figures."""
     try:
         yield
     except Exception as error:
         if isinstance(error, NotEnoughMemory) or not is_out_of_memory(error):
             raise
-        where = devices.CPU if devices.is_host_memory(error) else device
+        exhausted = devices.CPU if devices.is_host_memory(error) else device
         raise NotEnoughMemory(
-            f"Out of memory on {where} while putting the picture together{devices.said_free(where)}. Upscale fewer "
-            "pictures at a time, ask for a smaller size, or close other programs."
+            f"Out of memory on {exhausted} while putting the picture together{devices.free_memory_note(exhausted)}. "
+            "Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
         ) from error
 
 
 def _device_of(model: Any) -> torch.device:
-    # an UPSCALE_MODEL of another pack need not be spandrel's descriptor, though nearly all are
+    # an UPSCALE_MODEL from another pack is nearly always a spandrel descriptor, but need not be
     return torch.device(getattr(model, "device", "cpu"))
 
 
-def _usable_beside(output_bytes: int, device: torch.device, output_device: torch.device) -> int:
-    """Bytes for the network. Those of the output are allocated, but not touched yet: they still count as free."""
+def _network_budget(output_bytes: int, device: torch.device, output_device: torch.device) -> int:
+    """Usable bytes on the device, without those of the output.
+
+    On a CPU these are subtracted: the output is allocated but not touched yet, so the system still counts it as free.
+    """
     usable = devices.usable_bytes(device)
     is_counted = output_device.type == device.type == "cpu" and devices.free_bytes(device) is not None
     return max(0, usable - output_bytes) if is_counted else usable
 
 
 def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
-    """The same, but each line only the first time."""
-    told: set[str] = set()
+    """Wrap `tell` so that it passes on each line only once."""
+    seen: set[str] = set()
 
     def tell_once(line: str) -> None:
-        if line not in told:
-            told.add(line)
+        if line not in seen:
+            seen.add(line)
             tell(line)
 
     return tell_once
@@ -334,7 +345,7 @@ def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
 
 @contextmanager
 def _without_gradients(device: torch.device) -> Iterator[None]:
-    """No gradients; and on DirectML, which cannot have it, not the inference mode in which ComfyUI runs its nodes."""
+    """Disable gradients. On DirectML also leave inference mode, in which ComfyUI runs nodes: it fails there."""
     outside = torch.inference_mode(False) if device.type == "privateuseone" else nullcontext()
     with outside, torch.no_grad():
         yield
