@@ -1,31 +1,32 @@
-"""The tiling engine: any image-to-image network, any picture, the memory there is. Knows nothing of ComfyUI.
+"""The tiling engine: runs any image-to-image network on pictures of any size, within a memory budget.
 
-In the order of the data:
-    arguments    what callers hand over, checked
-    sizes        what the user asks for -> output size, in one pass of the network or two
-    tiling       image size + facts of the network + budget -> tiles of one shape, strips
-    estimate     bytes of a tile
-    job          all of that for a batch, worked out once
-    devices      free memory, peaks (system_memory: the computer's, or its container's)
-    conditions   under which tiles are planned, and what they become when memory runs out
-    pixels       pictures (H, W, C) <-> networks (B, C, H, W); resize
-    network      one tile through the network
-    means        what tiles must know of the whole picture
-    stitch       tiles -> the final tensor
-    deliver      from the device to there, while the next tile is computed
+It does not depend on ComfyUI. Its modules, in the order in which data passes through them:
+    arguments    checks the arguments of the public functions
+    sizes        requested size -> output size, in one or two passes of the network
+    tiling       image size + network facts + memory budget -> tiles of equal shape, and row strips
+    estimate     estimates the memory that a tile needs
+    job          everything about a batch that is known in advance, computed once
+    devices      free memory and memory peaks (system_memory: free RAM, or the container's limit)
+    conditions   the conditions under which tiles are planned, and the fallbacks when memory runs out
+    pixels       pictures (H, W, C) <-> network batches (B, C, H, W); resizing
+    network      runs the network on one tile
+    means        gathers means over the whole picture, for networks that need them
+    stitch       blends tiles into the output tensor
+    deliver      copies tiles from the device to the output while the next tile is computed
     progress     progress and cancellation
-    tiles        one picture, whatever the memory does
+    tiles        upscales one picture tile by tile, with smaller tiles when memory runs out
     alpha        transparent pictures
-    reuse        what a picture has in common with the one before it
-    frames       picture after picture: passes, resize, alpha, reuse
-    run          all of it: `session` for a stream, `upscale` for a batch
+    reuse        finds what a frame shares with the previous one
+    frames       upscales picture after picture: passes, resizing, alpha, reuse
+    run          the entry points: `session` for a stream, `upscale` for a batch
 """
 
 from .alpha import ALPHA_MODES, with_mask
 from .estimate import bytes_for
 from .job import Job, prepare
+from .options import Callbacks, Placement
 from .progress import Cancelled
-from .run import Callbacks, Placement, Session, session, upscale, upscale_batch
+from .run import Session, session, upscale, upscale_batch
 from .sizes import RESIZE_MODES, passes, target_size
 from .tiling import PRESETS, Plan, Segment, plan
 

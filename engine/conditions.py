@@ -1,4 +1,4 @@
-"""Under which conditions tiles are planned and computed, and how they change: values and pure functions."""
+"""The conditions under which tiles are planned and computed, and how they change: values and pure functions."""
 
 from dataclasses import dataclass, replace
 
@@ -11,17 +11,17 @@ from .tiling import Limits, Plan, plan
 
 @dataclass(frozen=True)
 class Tried:
-    """A tile as it was computed, in input pixels."""
+    """How a tile was computed. Sizes are in input pixels."""
 
     height: int
     width: int
     strip: int | None
-    """Rows of its strips; None for all at once."""
+    """Rows per strip; None if the tile was computed at once."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is known of the network and the memory. Replaced when memory runs out, or when its need is learned."""
+    """What is known about the network and the memory. Replaced when memory runs out or a tile's peak is measured."""
 
     facts: Facts
     device: torch.device
@@ -30,7 +30,7 @@ class Conditions:
     """Bytes of activation memory that one tile may take."""
     limits: Limits
     smallest: bool = False
-    """Whether tiles are as small as they can be, whatever the limits."""
+    """Whether to plan the smallest possible tiles, regardless of `limits`."""
 
     def plan(self, height: int, width: int) -> Plan:
         return plan(
@@ -46,33 +46,36 @@ class Conditions:
         )
 
     def bytes_for(self, tile: Tried) -> int:
-        """What the tile should take, in bytes."""
+        """Estimated memory of the tile, in bytes."""
         return estimate.bytes_for(tile.height, tile.width, self.facts, self.dtype, tile.strip)
 
 
-def smaller(now: Conditions, failed: Tried, cpu_budget: int | None) -> Conditions | None:
-    """The next conditions to try when memory has run out with a tile; None if there are no others.
+def smaller(current: Conditions, failed: Tried, cpu_budget: int | None) -> Conditions | None:
+    """The next conditions to try after a tile ran out of memory; None if nothing is left to try.
 
-    First half the memory that the tile should have taken, then tiles as small as they can be, then the CPU.
+    First half the estimated memory of that tile, then the smallest possible tiles, then the CPU.
 
-    cpu_budget: bytes that a tile may take there; None if the CPU is not to be used.
+    cpu_budget: bytes that a tile may take on the CPU; None if the CPU must not be used.
     """
-    half = replace(now, budget=now.bytes_for(failed) // 2)
+    half = replace(current, budget=current.bytes_for(failed) // 2)
     for conditions in (half, replace(half, smallest=True)):
         planned = conditions.plan(failed.height, failed.width)
-        # not by its bytes: what they say may be why memory ran out
+        # compare pixels, not estimated bytes: a wrong estimate may be why memory ran out
         if (planned.tile[0] * planned.tile[1], planned.strip or failed.height) < (
             failed.height * failed.width,
             failed.strip or failed.height,
         ):
             return conditions
-    if cpu_budget is None or now.device.type == "cpu":
+    if cpu_budget is None or current.device.type == "cpu":
         return None
-    return replace(now, device=devices.CPU, dtype=torch.float32, budget=cpu_budget, smallest=False)
+    return replace(current, device=devices.CPU, dtype=torch.float32, budget=cpu_budget, smallest=False)
 
 
-def learned(now: Conditions, tile: Tried, peak: int) -> Conditions:
-    """The conditions with what the peak of a tile, in bytes, tells of others. What ran does fit."""
-    facts = estimate.learned(now.facts, now.dtype, now.bytes_for(tile), peak, tile.height * tile.width)
-    corrected = replace(now, facts=facts)
-    return replace(corrected, budget=max(now.budget, corrected.bytes_for(tile)))
+def learned(current: Conditions, tile: Tried, peak: int) -> Conditions:
+    """The conditions with memory figures corrected by the measured peak of a tile, in bytes.
+
+    The budget becomes at least what the tile takes by the new figures: it ran, so it fits.
+    """
+    facts = estimate.learned(current.facts, current.dtype, current.bytes_for(tile), peak, tile.height * tile.width)
+    corrected = replace(current, facts=facts)
+    return replace(corrected, budget=max(current.budget, corrected.bytes_for(tile)))

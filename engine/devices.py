@@ -1,7 +1,7 @@
 """What devices there are to compute on: their free memory, what was taken of it, and which of them share it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def usable_bytes(device: torch.device) -> int:
     return UNKNOWN_FREE if free is None else int(free * SHARE)
 
 
-def said_free(device: torch.device) -> str:
+def free_memory_note(device: torch.device) -> str:
     """How much is free, for the end of a sentence in an error; empty where nobody tells."""
     free = free_bytes(device)
     return "" if free is None else f"; {free / 2**30:.1f} GB seem to be free"
@@ -94,3 +94,21 @@ def release_cached(device: torch.device) -> None:
     empty_cache = getattr(getattr(torch, device.type, None), "empty_cache", None)
     if empty_cache:
         empty_cache()
+
+
+def network_budget(output_bytes: int, device: torch.device, output_device: torch.device) -> int:
+    """Usable bytes on the device, without those of the output.
+
+    On a CPU these are subtracted: the output is allocated but not touched yet, so the system still counts it as free.
+    """
+    usable = usable_bytes(device)
+    is_counted = output_device.type == device.type == "cpu" and free_bytes(device) is not None
+    return max(0, usable - output_bytes) if is_counted else usable
+
+
+@contextmanager
+def without_gradients(device: torch.device) -> Iterator[None]:
+    """Disable gradients. On DirectML also leave inference mode, in which ComfyUI runs nodes: it fails there."""
+    outside = torch.inference_mode(False) if device.type == "privateuseone" else nullcontext()
+    with outside, torch.no_grad():
+        yield

@@ -1,4 +1,4 @@
-"""Picture after picture: passes, resize, alpha, and what the picture before left."""
+"""Upscales picture after picture: passes, resizing, alpha, and reuse of the previous result."""
 
 from collections.abc import Callable
 from math import prod
@@ -12,11 +12,12 @@ from .job import Job
 from .progress import Progress
 
 UpscalePicture = Callable[[Tensor, Tensor, Callable[[int, int], None]], None]
-"""Network and tiles: (H, W, c), its result (H * scale, W * scale, c), and whom to tell how many tiles are done."""
+"""Upscales a picture (H, W, c) into an output (H * scale, W * scale, c), both given; the third argument is called with
+the number of tiles done and the total."""
 
 
 class Frames:
-    """Upscales picture by picture, and counts what could be taken over from the picture before."""
+    """Upscales picture after picture, and counts how much could be reused from the previous one."""
 
     def __init__(
         self,
@@ -27,24 +28,27 @@ class Frames:
         canvas_device: torch.device,
         is_out_of_memory: Callable[[BaseException], bool],
     ) -> None:
-        """canvas_device: where results are collected that are to be resized."""
+        """canvas_device: the device where results are collected before they are resized."""
         self.job = job
         self.upscale_tiles = upscale
         self.delivery = delivery
         self.progress = progress
         self.canvas_device = canvas_device
         self.is_out_of_memory = is_out_of_memory
-        self.canvas: Tensor | None = None  # flat: the network's last result, where that is resized
+        self.canvas: Tensor | None = None  # flat; holds the network's last result if results are resized
         self.passes_done = 0
-        self.count = self.copied = self.in_part = 0  # pictures
-        self.saved = 0.0  # pictures' worth of computing
+        self.count = self.copied = self.in_part = 0  # numbers of pictures
+        self.saved = 0.0  # work saved, in pictures
 
-    def upscale(self, picture: Tensor, output: Tensor, before: tuple[Tensor, Tensor] | None) -> None:
-        """(H, W, C) into `output`, (H', W', C). before: the picture before and its output, to be used if it helps."""
+    def upscale(self, picture: Tensor, output: Tensor, previous: tuple[Tensor, Tensor] | None) -> None:
+        """Upscale a picture (H, W, C) into `output`, (H', W', C).
+
+        previous: the previous picture and its output, whose results are reused where possible.
+        """
         self._begin()
         self.count += 1
-        if before and torch.equal(picture, before[0]):
-            self.delivery.copy(output, before[1])
+        if previous and torch.equal(picture, previous[0]):
+            self.delivery.copy(output, previous[1])
             self.copied += 1
             self.saved += 1
             self.passes_done += self.job.passes_per_picture
@@ -54,19 +58,19 @@ class Frames:
             self._passes(alpha.extended_colors(picture), output[..., :3])
             self._alpha(picture[..., 3:].clamp(0, 1), output[..., 3:])
             return
-        part = self._part(picture, before[0]) if before and len(self.job.sizes) == 1 else None
-        if before and part:
-            self._update(picture, part, before[1], output)
+        part = self._part(picture, previous[0]) if previous and len(self.job.sizes) == 1 else None
+        if previous and part:
+            self._update(picture, part, previous[1], output)
         else:
             self._passes(picture, output)
 
     def close(self) -> None:
-        """All pictures are done."""
+        """Wait until all pictures are written, and report the final progress."""
         self.delivery.wait()
         self._begin()
 
     def report(self) -> str | None:
-        """What was saved, in one line; None if nothing was."""
+        """One line on how much work was saved; None if nothing was reused."""
         if not self.copied and not self.in_part:
             return None
         in_part = f", {self.in_part} computed in part" if self.in_part else ""
@@ -76,12 +80,12 @@ class Frames:
         self.progress.begin(self.passes_done, max(self.passes_done, self.job.count * self.job.passes_per_picture))
 
     def _passes(self, picture: Tensor, output: Tensor) -> None:
-        """The network once or twice: (H, W, c) into (H', W', c)."""
+        """Run all passes of the network: (H, W, c) into (H', W', c)."""
         for size in self.job.sizes[:-1]:
-            between = picture.new_empty((*size, picture.shape[-1]), dtype=torch.float32)
-            self._pass(picture, between)
+            intermediate = picture.new_empty((*size, picture.shape[-1]), dtype=torch.float32)
+            self._pass(picture, intermediate)
             self.delivery.wait()
-            picture = between
+            picture = intermediate
         self._pass(picture, output)
 
     def _pass(self, picture: Tensor, output: Tensor) -> None:
@@ -93,10 +97,10 @@ class Frames:
         self.passes_done += 1
 
     def _canvas(self, picture: Tensor, output: Tensor) -> Tensor:
-        """Where the network's result is collected: the output, if that has its size.
+        """The tensor in which the network's result is collected: the output itself, if it has the right size.
 
-        Else memory that is kept for the next results, of this shape or smaller: after those of this shape, the one
-        before is still in it.
+        Otherwise a view of memory that is kept for later results of this shape or smaller. It still holds the previous
+        result, if that had the same shape.
         """
         scale = self.job.facts.scale
         shape = (picture.shape[0] * scale, picture.shape[1] * scale, picture.shape[2])
@@ -104,12 +108,12 @@ class Frames:
             return output
         size = prod(shape)
         if self.canvas is None or self.canvas.dtype != output.dtype or len(self.canvas) < size:
-            self.canvas = None  # free before more is taken
+            self.canvas = None  # free the old memory first
             self.canvas = self._canvas_memory(size, output)
         return self.canvas[:size].view(shape)
 
     def _canvas_memory(self, size: int, output: Tensor) -> Tensor:
-        """So many numbers on the canvas's device; if they do not fit there, from now on on the output's."""
+        """Allocate `size` elements on the canvas device; if they do not fit, switch to the output's device."""
         try:
             return output.new_empty(size, device=self.canvas_device)
         except Exception as error:
@@ -119,7 +123,7 @@ class Frames:
         return output.new_empty(size)
 
     def _resize(self, canvas: Tensor, output: Tensor) -> None:
-        """The network's result, resized into the output."""
+        """Resize the network's result into the output; if memory runs out on its device, on the output's device."""
         size = output.shape[0], output.shape[1]
         if canvas.device.type == "cpu":
             self.delivery.wait()
@@ -130,22 +134,22 @@ class Frames:
             if canvas.device == output.device or not self.is_out_of_memory(error):
                 raise
         if resized is None:
-            self.canvas_device = output.device  # it did not fit where it was
+            self.canvas_device = output.device
             canvas = canvas.to(output.device)
             self.canvas = canvas.view(-1)
             resized = pixels.resize(canvas, size)
         self.delivery.copy(output, resized)
 
-    def _part(self, picture: Tensor, before: Tensor) -> reuse.Part | None:
-        area = reuse.changed(picture, before)
+    def _part(self, picture: Tensor, previous: Tensor) -> reuse.Part | None:
+        area = reuse.changed(picture, previous)
         return reuse.part_to_compute(area, picture.shape[0], picture.shape[1], self.job.facts)
 
-    def _update(self, picture: Tensor, part: reuse.Part, before: Tensor, output: Tensor) -> None:
-        """Compute a part of a picture; the rest is as it was before."""
+    def _update(self, picture: Tensor, part: reuse.Part, previous: Tensor, output: Tensor) -> None:
+        """Compute one part of a picture; the rest is copied from `previous`, the previous output."""
         canvas = self._canvas(picture, output)
         self.delivery.wait()
         if canvas is output:
-            canvas.copy_(before)
+            canvas.copy_(previous)
         scale = self.job.facts.scale
         source = part.read.of(picture)
         patch = canvas.new_empty((source.shape[0] * scale, source.shape[1] * scale, source.shape[2]))
@@ -159,7 +163,7 @@ class Frames:
         self.saved += 1 - part.read.pixels / (picture.shape[0] * picture.shape[1])
 
     def _alpha(self, opacity: Tensor, output: Tensor) -> None:
-        """(H, W, 1) into (H', W', 1). A constant one, the usual case, costs nothing."""
+        """Enlarge alpha, (H, W, 1), into `output`, (H', W', 1). Constant alpha, the usual case, costs nothing."""
         if alpha.is_constant(opacity):
             self.delivery.copy(output, opacity[:1, :1].expand_as(output))
             self.passes_done += self.job.passes_per_picture - len(self.job.sizes)

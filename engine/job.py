@@ -1,6 +1,6 @@
-"""What will be done with a batch of pictures, worked out once: numbers, no tensor and no device.
+"""Everything about a batch of pictures that is known in advance, as a frozen value without tensors or devices.
 
-Whoever manages memory reserves by a `Job`, and the engine divides what it is given by the same one.
+The host's memory manager reserves memory according to a `Job`, and the engine divides that memory by the same `Job`.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ Size = tuple[int, int]
 """Height and width, in pixels."""
 
 CANVAS_SHARE = 0.25
-"""Results that are to be resized are collected on a GPU if that takes at most this part of what may be used there."""
+"""Results are collected and resized on the GPU if that takes at most this share of the budget there."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes on the device where the network runs."""
+    """How the budget on the network's device is divided, in bytes."""
 
     network: int
     """Activation memory that one tile may take."""
     canvas: int
-    """For collecting and resizing results; 0 where that takes other memory."""
+    """Memory for collecting and resizing results; 0 if that happens in other memory."""
     canvas_on_device: bool
-    """Whether results are collected on that device; else where the output is."""
+    """Whether results are collected on the network's device; otherwise on that of the output."""
 
     @property
     def total(self) -> int:
@@ -41,57 +41,57 @@ class Room:
 
 @dataclass(frozen=True)
 class Job:
-    """A batch of pictures and what becomes of it."""
+    """A batch of pictures, the requested output, and how to compute it."""
 
     count: int
-    """Pictures in the batch, or in a stream, as far as that is known: only progress depends on it."""
+    """Number of pictures in the batch or stream. Only progress depends on it: an estimate is good enough."""
     height: int
     width: int
     channels: int
-    """1 (grey), 3 (RGB) or 4 (RGBA), of input and output."""
+    """1 (gray), 3 (RGB) or 4 (RGBA), for input and output."""
     sizes: tuple[Size, ...]
-    """After each pass of the network; the last one is that of the output."""
+    """Picture size after each pass of the network; the last one is the output size."""
     facts: Facts
     dtype: torch.dtype
-    """Of the network's arithmetic."""
+    """Dtype in which the network computes."""
     limits: Limits
     alpha_by: str
     """One of `ALPHA_MODES`."""
 
     @property
     def size(self) -> Size:
-        """Of the output."""
+        """The output size."""
         return self.sizes[-1]
 
     @property
     def inputs(self) -> tuple[Size, ...]:
-        """Before each pass of the network."""
+        """Picture size before each pass of the network."""
         return ((self.height, self.width), *self.sizes[:-1])
 
     @property
     def passes_per_picture(self) -> int:
-        """How often the network runs over a picture, if nothing of it can be saved."""
+        """How often the network runs over a picture, if nothing is reused."""
         return len(self.sizes) * (2 if self.channels == 4 and self.alpha_by == "model" else 1)
 
     def picture_bytes(self, dtype: torch.dtype) -> int:
-        """Of one picture of the output."""
+        """Size of one output picture in memory."""
         return self.size[0] * self.size[1] * self.channels * dtype.itemsize
 
     def output_bytes(self, dtype: torch.dtype) -> int:
-        """Of the whole output."""
+        """Size of the whole output in memory."""
         return self.count * self.picture_bytes(dtype)
 
     @property
-    def between_bytes(self) -> int:
-        """Of the picture between two passes, which lies where the output does."""
+    def intermediate_bytes(self) -> int:
+        """Size in memory of the picture between two passes, which is stored on the output's device."""
         return sum(3 * 4 * height * width for height, width in self.sizes[:-1])
 
     @property
     def canvas_bytes(self) -> int:
-        """For collecting and resizing the network's results; 0 if they have the right size."""
+        """Memory for collecting and resizing the network's results; 0 if no pass needs a resize."""
         scale = self.facts.scale
-        natural = [(height * scale, width * scale) for height, width in self.inputs]
-        resized = [size for size, wanted in zip(natural, self.sizes, strict=True) if size != wanted]
+        native = [(height * scale, width * scale) for height, width in self.inputs]
+        resized = [size for size, wanted in zip(native, self.sizes, strict=True) if size != wanted]
         return max((3 * 4 * pixels.RESIZE_TAKES * height * width for height, width in resized), default=0)
 
     def plans(self, budget: int | None = None, strip_bytes: int | None = None) -> list[Plan]:
@@ -112,16 +112,18 @@ class Job:
         )
 
     def room(self, budget: int, device: torch.device, output_device: torch.device) -> Room:
-        """Divide the bytes that may be taken on `device`, the output not counted."""
+        """Divide a budget on `device` (bytes, not counting the output) between the network and the canvas."""
         canvas = self.canvas_bytes
-        on_device = device.type == "cuda" and canvas <= CANVAS_SHARE * budget  # others resize on the CPU
+        on_device = device.type == "cuda" and canvas <= CANVAS_SHARE * budget  # other devices resize on the CPU
         counted = canvas if on_device or devices.share_memory(device, output_device) else 0
         return Room(max(0, budget - counted), counted, on_device)
 
     def needed(self, usable: int, device: torch.device, output_device: torch.device, comfortable_side: int = 0) -> Room:
-        """What the job would take on `device` of `usable` bytes for the network: `room` divides its total just so.
+        """The memory that the job would take on `device` if the network may use `usable` bytes.
 
-        comfortable_side: tiles up to this side are worth more than `usable` bytes; in input pixels.
+        Given the total of the result as its budget, `room` returns the same division.
+
+        comfortable_side: in input pixels. For tiles up to this side length the job asks for more than `usable` bytes.
         """
         strip_bytes = devices.fast_strip_bytes(device)
         budgets = [max(usable, _bytes_up_to(comfortable_side, whole)) for whole in self.plans(None, strip_bytes)]
@@ -139,12 +141,14 @@ class Job:
         )
         is_global = self.facts.global_statistics and not gathers_means(self.facts, self.limits.preset)
         if is_global and any(len(each) > 1 for each in plans):
-            line += ". This model may look at the whole picture at once: its tiles can differ a little from each other"
+            line += (
+                ". This model may look at the whole picture at once, so its tiles can differ slightly from each other"
+            )
         return line
 
 
 def _bytes_up_to(side: int, whole: Plan) -> int:
-    """Bytes of a tile of up to this side, by a plan without a limit of memory."""
+    """Bytes of a tile with sides up to `side`, scaled from `whole`, a plan without a memory limit."""
     height, width = (min(length, side) for length in whole.tile)
     return whole.bytes * height * width // (whole.tile[0] * whole.tile[1])
 
@@ -163,7 +167,7 @@ def prepare(
 
     Args:
         model: an UPSCALE_MODEL.
-        shape: of the pictures, (count, height, width, channels).
+        shape: (count, height, width, channels) of the pictures.
         size, tile, overlap, preset, alpha_by: see `upscale`.
 
     Raises:

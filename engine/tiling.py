@@ -1,12 +1,14 @@
-"""Where the tiles lie: image size + facts + budget -> tiles of one shape, in integers.
+"""Tile placement: image size + network facts + memory budget -> tiles of equal shape. Integers only.
 
-The picture must not depend on the tiling. So each tile reads a halo around what it keeps, as wide as the network looks;
-tiles begin at multiples of the network's alignment; and there is no halo at the image's own borders: the last tile ends
-exactly where the image ends, so that the network pads there just as it would pad the whole image. For this the tiles'
-length is not rounded to the alignment but differs from the image's by a multiple of it.
+The output must not depend on the tiling. Therefore:
+- Each tile reads a halo around the area it keeps, as wide as the network's effective receptive field.
+- Tiles start at multiples of the network's alignment.
+- There is no halo at the image borders. The last tile ends exactly where the image ends, so that the network pads it
+  just as it would pad the whole image. For this, the difference between the lengths of image and tile is a multiple of
+  the alignment, not the tile's length itself.
 
-Neighbours meet in the middle of their overlap and are blended over a few output pixels there. (A blend over the whole
-overlap, as core ComfyUI does it, gives weight to the outermost pixels of a tile, which are wrong at any overlap.)
+Neighboring tiles meet in the middle of their overlap, where they are blended over a few output pixels. (A blend over
+the whole overlap, as in core ComfyUI, gives weight to a tile's outermost pixels, which are wrong at any overlap.)
 """
 
 from collections.abc import Iterator
@@ -21,19 +23,19 @@ from . import arguments
 from .estimate import bytes_for, fast_strip, least_strip, strip_within
 
 PRESETS = ("exact", "fast")
-"""How wide the overlap is: so that no tile shows, or about half of that."""
+"""How wide the overlap is: wide enough that no seam shows, or about half of that."""
 MEANS_ROUNDS = 3
-"""How often all tiles of a network that looks at the whole picture are computed for its means (engine/means.py). On
-trained DAT-light each round adds about 8 dB."""
+"""For a network with global statistics: how many times all tiles are computed just to gather means (engine/means.py).
+On trained DAT-light each round adds about 8 dB."""
 MIN_KEPT = 64
-"""Tiles of an automatic plan advance by at least this many input pixels: less is nearly all halo."""
+"""Tiles of an automatic plan advance by at least this many input pixels; smaller ones would be nearly all halo."""
 MIN_KEPT_BY_HAND = 16
-"""The same for a tile size that the user chose."""
+"""The same for a tile size chosen by the user."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user asks of the tiles; see `plan`."""
+    """The user's settings for tiles; see `plan`."""
 
     tile: int | None = None
     overlap: int | None = None
@@ -47,26 +49,26 @@ class Segment:
     start: int
     """First input pixel that the tile reads."""
     length: int
-    """Input pixels that it reads."""
+    """Number of input pixels that it reads."""
     first: int
     """First output pixel that it writes."""
     last: int
     """One past the last output pixel that it writes."""
     fade: int
-    """How many output pixels from `first` on are blended with what the tile before wrote there."""
+    """Number of output pixels, starting at `first`, that are blended with the previous tile's."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The tiles of one image: every row of tiles crossed with every column. All tiles have one shape."""
+    """The tiles of one image: every row segment crossed with every column segment. All tiles have the same shape."""
 
     rows: tuple[Segment, ...]
     columns: tuple[Segment, ...]
     scale: int
     strip: int | None
-    """Input rows of the strips in which each tile is computed; None for all at once."""
+    """Input rows per strip, if each tile is computed in strips; None if it is computed at once."""
     bytes: int
-    """Peak activation memory of one tile, as the network's facts have it."""
+    """Peak activation memory of one tile, estimated from the network's facts."""
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -79,11 +81,11 @@ class Plan:
         return self.rows[-1].last, self.columns[-1].last
 
     def places(self) -> Iterator[tuple[int, int]]:
-        """(row, column) of each tile, in the order in which they are computed."""
+        """(row, column) of each tile, in order of computation."""
         return product(range(len(self.rows)), range(len(self.columns)))
 
     def read(self, picture: Tensor, row: int, column: int) -> Tensor:
-        """What a tile reads of the picture (H, W, C): a view."""
+        """The part of the picture (H, W, C) that a tile reads, as a view."""
         y, x = self.rows[row], self.columns[column]
         return picture[y.start : y.start + y.length, x.start : x.start + x.length]
 
@@ -109,43 +111,32 @@ def plan(
     preset: str = "exact",
     strip_bytes: int | None = None,
 ) -> Plan:
-    """The cheapest way to compute an image: the one that computes the fewest pixels.
+    """Plan the tiles and strips of an image so that as few pixels as possible are computed.
 
-    That is the whole image at once, or in strips where those are faster; if memory is short, in strips; and only then
-    tiles, which have halos.
+    That is the whole image at once, or in strips where they are faster. If memory is short it is strips, which compute
+    few rows twice; and only then tiles, whose halos cost more.
 
     Args:
-        height, width: of the image, in pixels, at least 1.
+        height, width: size of the image in pixels, at least 1.
         budget: bytes of activation memory that one tile may take in `dtype`; None for no limit. If even the smallest
-            sensible tile takes more, that one is planned.
-        tile: longest side of a tile in input pixels; None for no limit. Raised, if need be, to the smallest side that
-            leaves room for the halo.
-        overlap: input pixels that neighbours share; None for twice the halo of the network, and the blend.
-        preset: one of `PRESETS`, for the halo.
-        strip_bytes: of the strips that are computed fastest; None if strips are no faster than the whole at once.
+            allowed tile takes more, that tile is planned.
+        tile: longest side of a tile in input pixels; None for no limit. Raised, if necessary, to the smallest side
+            that leaves room for the halo.
+        overlap: input pixels shared by neighboring tiles; None for twice the network's halo, plus the blend.
+        preset: one of `PRESETS`; it selects the halo.
+        strip_bytes: size of the strips that are fastest on the device; None if strips are no faster than the whole.
 
-    Raises:
-        ValueError: the image has no pixels, `tile` is below 1 or `overlap` below 0, or there is no such preset.
+    Raises ValueError: the image has no pixels, `tile` is below 1, `overlap` below 0, or the preset is unknown.
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image is {width}x{height}; expected at least 1x1.")
     arguments.one_of(preset, "preset", PRESETS)
     tile = None if tile is None else arguments.whole(tile, "tile", least=1)
     overlap = None if overlap is None else arguments.whole(overlap, "overlap", least=0)
-    half_a_blend = -(-facts.feather // (2 * facts.scale))  # a tile shows that far beyond the seam
-    halo = getattr(facts.halo, preset) + half_a_blend if overlap is None else -(-overlap // 2)
-    kept = max(facts.alignment, MIN_KEPT if tile is None else MIN_KEPT_BY_HAND)
-    shortest = max(2 * halo + kept, facts.minimum)
-    longest = max(tile, shortest) if tile and facts.tiling else max(height, width)
-
-    rows = _no_longer_than(longest, list(_tilings(height, halo, facts.alignment, shortest)))
-    columns = _no_longer_than(longest, list(_tilings(width, halo, facts.alignment, shortest)))
-    if not facts.tiling:
-        rows, columns = rows[:1], columns[:1]
+    rows, columns = _axes(height, width, facts, Limits(tile, overlap, preset))
     rounds = 1 + (MEANS_ROUNDS if gathers_means(facts, preset) else 0)
-    row_axis, column_axis, strip = _cheapest(rows, columns, facts, dtype, budget, strip_bytes, rounds) or _smallest(
-        rows, columns, facts, dtype
-    )
+    cheapest = _cheapest(rows, columns, facts, dtype, budget, strip_bytes, rounds)
+    row_axis, column_axis, strip = cheapest or _smallest(rows, columns, facts, dtype)
     return Plan(
         rows=_segments(row_axis, facts),
         columns=_segments(column_axis, facts),
@@ -155,17 +146,30 @@ def plan(
     )
 
 
-def gathers_means(facts: Facts, preset: str) -> bool:
-    """Whether tiles get the means over the whole picture (engine/means.py), which takes `MEANS_ROUNDS` more rounds.
+def _axes(height: int, width: int, facts: Facts, limits: Limits) -> tuple[list["_Axis"], list["_Axis"]]:
+    """The tilings of the rows and those of the columns that the limits allow."""
+    half_a_blend = -(-facts.feather // (2 * facts.scale))  # input pixels of the blend beyond the seam
+    exact_or_fast = getattr(facts.halo, limits.preset) + half_a_blend
+    halo = exact_or_fast if limits.overlap is None else -(-limits.overlap // 2)
+    kept = max(facts.alignment, MIN_KEPT if limits.tile is None else MIN_KEPT_BY_HAND)
+    shortest = max(2 * halo + kept, facts.minimum)
+    longest = max(limits.tile, shortest) if limits.tile and facts.tiling else max(height, width)
+    rows = _no_longer_than(longest, list(_tilings(height, halo, facts.alignment, shortest)))
+    columns = _no_longer_than(longest, list(_tilings(width, halo, facts.alignment, shortest)))
+    return (rows, columns) if facts.tiling else (rows[:1], columns[:1])
 
-    Only our own networks that look at the whole picture take them, and these all run in strips.
+
+def gathers_means(facts: Facts, preset: str) -> bool:
+    """Whether tiles use means over the whole picture (engine/means.py), which takes `MEANS_ROUNDS` extra rounds.
+
+    Only our own networks with global statistics accept such means; all of these can run in strips.
     """
     return facts.global_statistics and facts.strips is not None and preset == "exact"
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """A tiling of one axis, in input pixels."""
+    """The tiles along one axis, in input pixels. All have the same length."""
 
     size: int
     length: int
@@ -173,16 +177,17 @@ class _Axis:
 
     @property
     def read(self) -> int:
-        """Pixels that the tiles read together."""
+        """Total number of pixels that the tiles read."""
         return self.length * len(self.starts)
 
 
 def _tilings(size: int, halo: int, alignment: int, shortest: int) -> Iterator[_Axis]:
-    """The tilings of an axis with 1, 2, 3, ... tiles, each with the shortest tiles that so many allow.
+    """The tilings of an axis with 1, 2, 3, ... tiles, each with the shortest tiles possible for that number.
 
-    With n tiles, let the image be m steps of `alignment` longer than a tile. The starts divide m into n - 1 gaps, the
-    largest of c = ceil(m / (n - 1)) steps; neighbours share enough if a gap leaves two halos of a tile's length, that
-    is if (m + c) steps fit into size - 2 * halo. The largest such m is u - ceil(u / n) with u the steps that fit.
+    With n tiles, let the image be m steps of `alignment` longer than a tile. The tile starts divide these m steps into
+    n - 1 gaps; the largest gap is c = ceil(m / (n - 1)) steps. Neighbors overlap by at least two halos if the largest
+    gap is at most a tile's length minus two halos, that is, if m + c steps fit into size - 2 * halo. If u steps fit
+    there, the largest such m is u - ceil(u / n).
     """
     shortest_yet = size
     yield _Axis(size, size, (0,))
@@ -192,18 +197,18 @@ def _tilings(size: int, halo: int, alignment: int, shortest: int) -> Iterator[_A
         length = size - steps * alignment
         if length < shortest:
             return
-        if length < shortest_yet:  # else one more tile would gain nothing
+        if length < shortest_yet:  # otherwise the extra tile has no benefit
             shortest_yet = length
             yield _Axis(size, length, tuple(alignment * (i * steps // (count - 1)) for i in range(count)))
 
 
 def _no_longer_than(longest: int, tilings: list[_Axis]) -> list[_Axis]:
-    """The tilings whose tiles are short enough; if none is, the one with the shortest."""
+    """The tilings with tiles up to the length `longest`; if there are none, the one with the shortest tiles."""
     return [axis for axis in tilings if axis.length <= longest] or tilings[-1:]
 
 
 _Choice = tuple["_Axis", "_Axis", int | None]
-"""A tiling of the rows, one of the columns, and the rows of a strip."""
+"""The tiling of the rows, the tiling of the columns, and the rows per strip."""
 
 
 def _cheapest(
@@ -215,12 +220,12 @@ def _cheapest(
     strip_bytes: int | None,
     rounds: int,
 ) -> _Choice | None:
-    """The choice within the budget that computes the fewest pixels; None if there is none.
+    """The choice that computes the fewest pixels within the budget; None if nothing fits.
 
-    rounds: how often each tile is computed, if there is more than one.
+    rounds: how often each tile is computed if there is more than one tile.
     """
     best, least = None, float("inf")
-    columns = sorted(columns, key=lambda axis: axis.read)  # mostly, but not always, the fewest tiles come first
+    columns = sorted(columns, key=lambda axis: axis.read)  # usually, but not always, in order already
     for row in rows:
         for column in columns:
             if row.read * column.read >= least:
@@ -240,10 +245,10 @@ def _cheapest(
 def _strip(
     height: int, width: int, facts: Facts, dtype: torch.dtype, budget: int | None, strip_bytes: int | None
 ) -> tuple[int | None, float] | None:
-    """The strips of a tile, None for all at once, and the part of its pixels that they compute again for their halos.
+    """Rows per strip for a tile (None: computed at once), and the share of its pixels that strip halos compute twice.
 
-    That part counts where memory is short. Strips for the sake of speed cost nothing; they are no reason for tiles.
-    None if the tile does not fit into the budget at all.
+    The share is 0 for strips chosen for speed: their halos must not make tiles look cheaper. It counts only for strips
+    that are needed to fit into the budget. Returns None if the tile does not fit at all.
     """
     fast = fast_strip(strip_bytes, height, width, facts, dtype) if strip_bytes else None
     for strip in (fast, None):
@@ -254,7 +259,7 @@ def _strip(
 
 
 def _smallest(rows: list[_Axis], columns: list[_Axis], facts: Facts, dtype: torch.dtype) -> _Choice:
-    """The choice that takes the least memory: the smallest tiles, in strips if that is less."""
+    """The choice that takes the least memory: the smallest tiles, in strips if those take less."""
     size = rows[-1].length, columns[-1].length
     least = facts.strips and least_strip(facts.strips)
     strips = (None, least) if least and least < size[0] else (None,)
@@ -262,13 +267,13 @@ def _smallest(rows: list[_Axis], columns: list[_Axis], facts: Facts, dtype: torc
 
 
 def _segments(axis: _Axis, facts: Facts) -> tuple[Segment, ...]:
-    """Add to a tiling what each tile writes: from seam to seam, and half a blend beyond."""
+    """Add the output range of each tile: from seam to seam, plus half a blend on both sides."""
     scale = facts.scale
-    blends = [(0, 0)]  # (first output pixel, width) of the blend at each tile's beginning
-    for before, start in zip(axis.starts, axis.starts[1:], strict=False):
-        shared = before + axis.length - start
+    blends = [(0, 0)]  # (first output pixel, width) of the blend at each tile's start
+    for previous, start in zip(axis.starts, axis.starts[1:], strict=False):
+        shared = previous + axis.length - start
         width = min(facts.feather, shared * scale)
-        seam = (start * scale + (before + axis.length) * scale) // 2
+        seam = (start * scale + (previous + axis.length) * scale) // 2
         blends.append((seam - width // 2, width))
     ends = [first + width for first, width in blends[1:]] + [axis.size * scale]
     return tuple(

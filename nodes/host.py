@@ -66,7 +66,7 @@ def loaded(model: Any, job: Job) -> Iterator[engine.Placement]:
     network = model.patcher.model
     dtype, output_device = model_management.intermediate_dtype(), model_management.intermediate_device()
     is_shared = devices.share_memory(device, output_device)
-    output_bytes = job.output_bytes(dtype) + job.between_bytes if is_shared else 0
+    output_bytes = job.output_bytes(dtype) + job.intermediate_bytes if is_shared else 0
     canvas_bytes = job.canvas_bytes if is_shared else 0
     usable = int((_free(model, device) - output_bytes - canvas_bytes) * devices.SHARE)
     needed = job.needed(usable, device, output_device, COMFORTABLE_SIDE).total
@@ -115,7 +115,7 @@ def require_room(job: Job) -> None:
     Raises:
         NotEnoughMemory: it does not.
     """
-    needed = job.output_bytes(model_management.intermediate_dtype()) + job.canvas_bytes + job.between_bytes
+    needed = job.output_bytes(model_management.intermediate_dtype()) + job.canvas_bytes + job.intermediate_bytes
     device = model_management.intermediate_device()
     if device.type != "cpu":  # with --gpu-only: other models may have to leave
         model_management.free_memory(needed, device)

@@ -43,7 +43,6 @@ class APISRUpscale(io.ComfyNode):
         cpu_fallback: bool = False,
         **others: Any,
     ) -> io.NodeOutput:
-        # other nodes may hand over anything
         arguments.upscale_model(upscale_model, "upscale_model")
         image = arguments.pictures(image, "image")
         if mask is not None:
@@ -65,16 +64,8 @@ class APISRUpscale(io.ComfyNode):
         host.require_room(job)
         callbacks = engine.Callbacks(host.progress(), host.stop_if_interrupted, tell, host.is_out_of_memory)
         with host.loaded(upscale_model, job) as placement:
-            result = engine.upscale_batch(
-                upscale_model,
-                image,
-                job,
-                placement,
-                callbacks,
-                reuse_frames=reuse_frames,
-                cpu_fallback=cpu_fallback,
-            )
-        return io.NodeOutput(result)
+            how = {"reuse_frames": reuse_frames, "cpu_fallback": cpu_fallback}
+            return io.NodeOutput(engine.upscale_batch(upscale_model, image, job, placement, callbacks, **how))
 
 
 def _picture_inputs() -> list[io.Input]:

@@ -11,8 +11,8 @@ import torch
 from apisr_pack.apisr_archs import load_model, set_precision
 from apisr_pack.engine import arguments, prepare, session, upscale
 from apisr_pack.tests import reference
-from apisr_pack.tests.standins import NearestModel
 from apisr_pack.tests.reference import save
+from apisr_pack.tests.standins import NearestModel
 
 PICTURE = torch.rand(1, 8, 8, 3)
 NESTED = torch.nested.nested_tensor([torch.rand(4, 4, 3), torch.rand(5, 4, 3)])

@@ -71,10 +71,10 @@ def test_what_the_output_takes() -> None:
     job = job_of(shape=(3, 100, 80, 4), size=(150, 120))
     assert job.picture_bytes(torch.float16) == 150 * 120 * 4 * 2
     assert job.output_bytes(torch.float32) == 3 * 150 * 120 * 4 * 4
-    assert job.between_bytes == 0
+    assert job.intermediate_bytes == 0
     twice = job_of(shape=(3, 100, 80, 3), size=(350, 300))
     assert twice.inputs == ((100, 80), (175, 150))
-    assert twice.between_bytes == 175 * 150 * 3 * 4
+    assert twice.intermediate_bytes == 175 * 150 * 3 * 4
     assert twice.passes_per_picture == 2
     assert job_of(size=(350, 300), alpha_by="model").passes_per_picture == 4
 
