@@ -1,12 +1,12 @@
-"""The networks of APISR and how a file becomes one. Knows nothing of ComfyUI.
+"""The APISR networks, and loading them from weight files. Does not depend on ComfyUI.
 
-In the order of the data:
-    files       a weight file -> a clean state dict: known files, downloads, safe reading
-    networks    a state dict -> a network, by keys and shapes
-    facts       what the engine needs to know of a network; foreign: the same for other loaders' models
-    model       UPSCALE_MODEL: how a network is run
-    load        all of it: path, or name of a known model -> UPSCALE_MODEL
-    errors, text    what goes wrong, in words that every output of the process can write
+Its modules, in the order in which data passes through them:
+    files       a weight file -> a clean state dict: known models, downloads, safe reading
+    networks    a state dict -> a network, recognized by keys and shapes
+    facts       the properties of a network that the engine needs; foreign: the same for models from other loaders
+    model       the UPSCALE_MODEL, which runs a network
+    load        path, or name of a known model -> UPSCALE_MODEL
+    errors, text    errors, and text that is safe to write to every output of the process
 """
 
 from .errors import (

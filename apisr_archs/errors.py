@@ -1,7 +1,7 @@
-"""What can go wrong with a weight file, as exceptions whose text a user can act on.
+"""Exceptions whose text tells the user what to do.
 
-ComfyUI shows the module of an exception's class before its text, and ours would be a long path; so each class says
-that it is of "apisr".
+ComfyUI shows the module of an exception's class before its text. Ours would be a long path, so each class sets its
+module to "apisr".
 """
 
 import traceback
@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 
 class ApisrError(Exception):
-    """Base of every error this pack raises on purpose. Its text can be written to every output (see `printable`)."""
+    """Base class of the errors that this pack raises. The text can be written to every output (see `printable`)."""
 
     __module__ = "apisr"
 
@@ -33,19 +33,19 @@ class ApisrError(Exception):
 
 
 class MissingWeights(ApisrError):
-    """The named model file is not on this machine."""
+    """The requested model file is not on this machine."""
 
 
 class CorruptWeights(ApisrError):
-    """The file is not a weight file, or only part of one."""
+    """The file is not a weight file, or is incomplete."""
 
 
 class UnsafeWeights(ApisrError):
-    """The file would run code when loaded; it was not loaded."""
+    """The file could run code when loaded; it was not loaded."""
 
 
 class UnsupportedWeights(ApisrError):
-    """The file holds weights, but not of an image-to-image network that we know."""
+    """The file holds weights, but not those of a supported image-to-image network."""
 
 
 class NotEnoughMemory(ApisrError):
@@ -53,19 +53,19 @@ class NotEnoughMemory(ApisrError):
 
 
 class DownloadFailed(ApisrError):
-    """A download did not end with the verified file in place."""
+    """A download failed, or the downloaded file could not be verified."""
 
 
 class EscapedTraceback(ApisrError):
-    """Cause of an error that stands for another one: the other one's whole traceback, as text."""
+    """The cause of an error that replaces another one; its text is the full traceback of the original error."""
 
 
 def printable_errors(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Decorator for what a host calls: whatever the function raises, the traceback can be written to every output.
+    """Decorator for functions called by a host: makes the traceback of every exception safe to write to every output.
 
-    An exception that cannot be, because of its text, its causes or the paths of its frames, is replaced by one of the
-    same class (else an ApisrError) with that text escaped; its cause is an EscapedTraceback. Frames of callers are
-    not in our hands.
+    If the text, the causes or the file paths in the traceback cannot be written, the exception is replaced by one of
+    the same class (or an ApisrError) with its text escaped and an EscapedTraceback as its cause. The frames of callers
+    cannot be changed here.
     """
 
     def guarded(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
@@ -77,7 +77,7 @@ def printable_errors(function: Callable[_Arguments, _Result]) -> Callable[_Argum
                 raise
             raise _printable_copy(error) from EscapedTraceback(f"\n{whole}")
 
-    # This frame is part of every traceback, and the folder of the pack may have any name.
+    # This frame is in every traceback, and the pack's folder may have any name.
     code = guarded.__code__
     guarded.__code__ = code.replace(co_filename=printable(code.co_filename))
     return wraps(function)(guarded)
@@ -92,7 +92,7 @@ def _printable_copy(error: Exception) -> Exception:
 
 
 def _last_lines(error: Exception) -> str:
-    """Class and text of an exception, as at the end of a traceback."""
+    """The class and text of an exception, as at the end of a traceback."""
     return "".join(traceback.format_exception_only(type(error), error)).strip()
 
 
@@ -110,7 +110,7 @@ OUT_OF_MEMORY = (
     "could not create a memory object",  # oneDNN
     "bad_alloc",
 )
-"""What a RuntimeError that means it says, in lower case."""
+"""Phrases in the text of a RuntimeError that means out of memory, in lower case."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

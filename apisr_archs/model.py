@@ -1,4 +1,4 @@
-"""The UPSCALE_MODEL that this pack hands out: a spandrel descriptor that casts by itself and knows its facts."""
+"""The UPSCALE_MODEL that this pack returns: a spandrel descriptor that casts its input and has `facts`."""
 
 import copy
 import re
@@ -21,19 +21,19 @@ from .text import get_logger
 log = get_logger(__name__)
 
 MIXED_DTYPES = re.compile(r"same dtype|should be the same|scalar type", re.IGNORECASE)
-"""In torch's errors about operands of different dtypes."""
+"""Matches torch's errors about operands of different dtypes."""
 
 
 class UpscaleModel(ImageModelDescriptor[nn.Module]):
     """A spandrel `ImageModelDescriptor` with `facts`, for any node that takes an upscale model.
 
-    Core nodes always call with fp32 images, whatever the precision of the weights; a plain descriptor would fail.
-    What overflows in half precision is computed again in fp32.
+    Core nodes always pass fp32 images, regardless of the dtype of the weights; a plain descriptor would fail. Output
+    that overflows in half precision is computed again in fp32.
     """
 
     facts: Facts
     needs_autocast = False
-    """Whether the network was seen to mix its half precision with tensors that it makes in fp32."""
+    """Whether the network, in half precision, has failed because it creates fp32 tensors itself."""
 
     def __init__(self, *args: Any, facts: Facts, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -45,10 +45,10 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
 
         The image is never written to.
 
-        tell: called with a line for the user when the output is not finite; None for the log.
-        way: how the network is run; WHOLE for networks that are not ours.
+        tell: called with a line for the user when the output has NaN or infinity; None: the line is logged.
+        way: strips and means, see `Way`; must be WHOLE for networks that are not ours.
         """
-        # not spandrel's own call: that runs in inference mode, which not every device can (DirectML)
+        # not spandrel's own __call__: that uses inference mode, which not every device supports (DirectML)
         height, width = image.shape[-2:]
         right, bottom = self.size_requirements.get_padding(width, height)
         with torch.no_grad():
@@ -57,7 +57,7 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
             return output.to(image.dtype)
 
     def _finite(self, image: Tensor, tell: Callable[[str], None], way: Way) -> Tensor:
-        """The network's output; if that has NaN or infinity, once more in fp32. (Clamping would hide infinity.)"""
+        """The network's output, computed again in fp32 if it has NaN or infinity. (Clamping would hide infinity.)"""
         output = self._run(self.model, image, way)
         if is_finite(output):
             return output
@@ -71,11 +71,11 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     def _run(self, network: nn.Module, image: Tensor, way: Way) -> Tensor:
         if isinstance(network, FilledNetwork):
             return network(image, way)
-        # spandrel's networks take no more than the image, and some want to be called in their own way
+        # spandrel's networks accept only the image, and some have a call function of their own
         is_half = image.dtype in (torch.float16, torch.bfloat16)
         if not (is_half and self.needs_autocast):
             try:
-                return self._call_fn(network, image.clone())  # some write into their input
+                return self._call_fn(network, image.clone())  # some networks write into their input
             except RuntimeError as error:
                 if not (is_half and MIXED_DTYPES.search(str(error))):
                     raise
@@ -90,10 +90,10 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
 
 
 def copy_network(network: nn.Module, dtype: torch.dtype, device: torch.device | None = None) -> nn.Module:
-    """A copy of a network with its weights in another dtype, and on another device if one is named.
+    """A copy of a network with its weights in another dtype, and on another device if one is given.
 
-    The original is left alone: others may be running it, and whoever manages its memory need not know. All but the
-    weights is shared with it, hooks included.
+    The original is not changed: other threads may be running it, and a memory manager may be tracking it. Everything
+    but the weights is shared with the original, including hooks.
     """
     copies: dict[nn.Module, nn.Module] = {}
 
@@ -117,10 +117,10 @@ def copy_network(network: nn.Module, dtype: torch.dtype, device: torch.device | 
 
 
 def with_network(model: Any, network: nn.Module) -> Any:
-    """Any UPSCALE_MODEL once more, around another network of the same kind."""
+    """A shallow copy of any UPSCALE_MODEL, with another network of the same kind."""
     twin = copy.copy(model)
     if isinstance(model, ImageModelDescriptor):
-        cast(Any, twin)._model = network  # `model` cannot be set there
+        cast(Any, twin)._model = network  # its `model` is read-only
     else:
         twin.model = network
     return twin

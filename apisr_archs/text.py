@@ -1,8 +1,8 @@
-"""Text that every output of the process can write: log, console, log files.
+"""Makes text safe to write to every output of the process: console, log, log files.
 
-File names come in all scripts, and on Linux not even as valid Unicode; a console has one encoding. ComfyUI logs the
-traceback of every exception that leaves a node. A character that its log cannot encode raises a second exception
-while the first one is handled, which ends ComfyUI's worker thread: every later prompt hangs.
+File names can be in any script, and on Linux need not even be valid Unicode, while a console has one encoding. ComfyUI
+logs the traceback of every exception that leaves a node. If that contains a character that the log cannot encode, a
+second exception is raised in the error handler. It ends ComfyUI's worker thread, and every later prompt hangs.
 """
 
 import logging
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from typing_extensions import override
 
 LONGEST_NAME = 100
-"""Characters of a name that are shown."""
+"""Maximum number of characters of a name to show."""
 _STRICT = (None, "strict", "surrogateescape", "surrogatepass")
-"""Error handlers of streams that raise for (some) characters. The others replace what they cannot encode."""
+"""Error handlers that raise for characters that cannot be encoded, or for some of them. All others replace them."""
 
 
 def printable(text: str) -> str:
-    """`text`, with escapes such as \\u6a21 for the characters that some output of this process cannot encode.
+    """`text` with escapes like \\u6a21 for the characters that some output of this process cannot encode.
 
-    The outputs are stdout, stderr and the streams of the root logger's handlers, as they are when this is called.
-    Lone surrogates, which stand for bytes of file names that are not UTF-8, are always escaped.
+    The outputs are stdout, stderr and the streams of the root logger's handlers at the time of the call. Lone
+    surrogates, which represent bytes of file names that are not UTF-8, are always escaped.
     """
     for encoding in dict.fromkeys(("utf-8", *_output_encodings())):
         text = escaped(text, encoding)
@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def escaped(text: str, encoding: str) -> str:
-    """`text`, with escapes for the characters that `encoding` lacks."""
+    """`text` with escapes for the characters that `encoding` lacks."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -38,26 +38,26 @@ def escaped(text: str, encoding: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name from a file, on one line: cut where it is long, with escapes for control characters."""
+    """A name read from a file, on one line: shortened if it is long, with escapes for control characters."""
     name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
 def get_logger(name: str) -> logging.Logger:
-    """The logger `name`, whose records, tracebacks included, every output can write."""
+    """The logger `name`; its records and their tracebacks are made safe to write to every output."""
     logger = logging.getLogger(name)
     logger.addFilter(_PRINTABLE_RECORDS)
     return logger
 
 
 class _PrintableRecords(logging.Filter):
-    """Formats each record and escapes what cannot be written; drops none."""
+    """Formats each record and escapes characters that cannot be written. Never drops a record."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = printable(record.getMessage()), None
         if record.exc_info and record.exc_info[0]:
-            # formatters take the text of the traceback from here if it is there
+            # formatters use this text for the traceback if it is set
             record.exc_text = printable(logging.Formatter().formatException(record.exc_info))
         if record.stack_info:
             record.stack_info = printable(record.stack_info)
@@ -68,9 +68,9 @@ _PRINTABLE_RECORDS = _PrintableRecords()
 
 
 def _output_encodings() -> Iterator[str]:
-    """Encodings of the outputs that raise for characters they lack. A process without a console has no streams."""
+    """Encodings of the outputs that raise for characters they cannot encode. Streams are None without a console."""
     handlers = list(logging.getLogger().handlers)
-    # the original streams too: what other packs put in their place may name an encoding of its own
+    # the original streams too: replacements by other packs may report a different encoding
     streams = [sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__]
     for output in (*streams, *handlers, *(getattr(handler, "stream", None) for handler in handlers)):
         encoding, errors = getattr(output, "encoding", None), getattr(output, "errors", None)

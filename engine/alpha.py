@@ -1,4 +1,4 @@
-"""Transparent pictures: what the network sees where nothing is to be seen, and alpha at the new size."""
+"""Transparent pictures: colors under fully transparent pixels, and the alpha channel at the output size."""
 
 from math import ceil
 
@@ -9,19 +9,19 @@ from torch import Tensor
 from . import arguments, pixels
 
 ALPHA_MODES = ("model", "filter")
-"""How alpha is enlarged: by the network, as a grey picture, or by the filter of any resize: softer, and faster."""
+"""How alpha is enlarged: by the network, as a gray picture; or by the resize filter, which is softer and faster."""
 
 
 def with_mask(images: Tensor, mask: Tensor) -> Tensor:
-    """(B, H, W, C) and a mask -> (B, H, W, 4), with alpha = 1 - mask. RGBA pictures lose the alpha that they had.
+    """(B, H, W, C) and a mask -> (B, H, W, 4), with alpha = 1 - mask. The alpha of RGBA pictures is replaced.
 
     Args:
-        images: as `arguments.pictures` returns them.
-        mask: see `arguments.masks`: one for all pictures, or one for each. ComfyUI's convention: 1 is transparent.
-            Resized to the pictures, which may change its shape. Values outside [0, 1] count as 0 or 1, NaN as 0.
+        images: as returned by `arguments.pictures`.
+        mask: see `arguments.masks`; one mask for all pictures, or one for each. ComfyUI's convention: 1 is transparent.
+            Resized to the pictures, even if its aspect ratio differs. Values are clamped to [0, 1]; NaN becomes 0.
 
     Raises:
-        ValueError: it is no mask, or there are neither one nor as many as pictures.
+        ValueError: `mask` is not a mask, or the number of masks is neither 1 nor that of the pictures.
     """
     mask = arguments.masks(mask)
     count, height, width, channels = images.shape
@@ -29,64 +29,67 @@ def with_mask(images: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(
             f"mask has {len(mask)} masks, and there are {count} pictures; expected one mask, or one for each picture."
         )
-    if not images.numel():  # a batch without pictures may have any size
+    if not images.numel():  # an empty batch may have any size
         return images.new_empty((count, height, width, 4))
     mask = mask.to(images.device, torch.float32).nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
     if mask.shape[1:] != (height, width):
         mask = torch.stack([pixels.resize(each.unsqueeze(-1), (height, width)).squeeze(-1) for each in mask])
-        mask = (mask * 65535).round() / 65535  # areas of 0 and of 1, which the filter leaves by a rounding error
+        mask = (mask * 65535).round() / 65535  # remove the filter's rounding errors in areas of exactly 0 or 1
     opacity = (1 - mask).to(images.dtype).unsqueeze(-1).expand(count, -1, -1, -1)
     colors = images[..., :3].expand(-1, -1, -1, 3) if channels == 1 else images[..., :3]
     return torch.cat((colors, opacity), dim=-1)
 
 
 def is_constant(alpha: Tensor) -> bool:
-    """Whether all pixels of (H, W, 1) are the same: nothing to compute then."""
+    """Whether all pixels of (H, W, 1) are equal, so that alpha need not be enlarged."""
     return torch.equal(alpha, alpha[:1, :1].expand_as(alpha))
 
 
 def restore_extremes(enlarged: Tensor, source: Tensor) -> None:
-    """Set `enlarged`, (h, w, 1), to exactly 0 or 1, in place, where `source`, (H, W, 1), is that all around.
+    """Set `enlarged`, (h, w, 1), to exactly 0 or 1, in place, where the neighborhood in `source`, (H, W, 1), is.
 
-    A network and a filter miss by up to a few steps of 255, which would let a background through opaque parts.
+    A network or a filter is off by up to a few steps of 1/255, and a background would show through opaque areas.
     """
     size = enlarged.shape[:2]
-    reach = [2 * max(1, ceil(before / after)) for before, after in zip(source.shape[:2], size, strict=True)]
+    radius = [2 * max(1, ceil(old / new)) for old, new in zip(source.shape[:2], size, strict=True)]
     rows, columns = (
-        (torch.arange(after, device=source.device) * before).div(after, rounding_mode="floor")
-        for before, after in zip(source.shape[:2], size, strict=True)
+        (torch.arange(new, device=source.device) * old).div(new, rounding_mode="floor")
+        for old, new in zip(source.shape[:2], size, strict=True)
     )
     for value in (0, 1):
         others = (source != value).permute(2, 0, 1).unsqueeze(0).float()  # (1, 1, H, W)
-        near = F.max_pool2d(others, (2 * reach[0] + 1, 1), 1, (reach[0], 0))
-        near = F.max_pool2d(near, (1, 2 * reach[1] + 1), 1, (0, reach[1]))
-        is_alone = near[0, 0].eq(0)[:, columns]  # (H, w)
-        enlarged.masked_fill_(is_alone[rows].unsqueeze(-1).to(enlarged.device), value)
+        nearby = F.max_pool2d(others, (2 * radius[0] + 1, 1), 1, (radius[0], 0))
+        nearby = F.max_pool2d(nearby, (1, 2 * radius[1] + 1), 1, (0, radius[1]))
+        is_uniform = nearby[0, 0].eq(0)[:, columns]  # (H, w)
+        enlarged.masked_fill_(is_uniform[rows].unsqueeze(-1).to(enlarged.device), value)
 
 
 def extended_colors(picture: Tensor) -> Tensor:
-    """The colors of (H, W, 4), those under alpha 0 replaced by ones from the nearest edge: (H, W, 3).
+    """The colors of (H, W, 4), with those under alpha 0 replaced by colors from the nearest visible edge: (H, W, 3).
 
-    What lies there is anything, mostly black, and a network would draw it into the edge as a dark rim. No color may be
-    NaN.
+    The colors under alpha 0 are arbitrary, usually black; the network would draw them into the edges as a dark rim.
+    Colors must not be NaN.
     """
-    seen = (picture[..., 3:] > 0).permute(2, 0, 1).unsqueeze(0)  # (1, 1, H, W)
-    if seen.all() or not seen.any():  # nothing to fill in, or nothing to fill it in from
+    visible = (picture[..., 3:] > 0).permute(2, 0, 1).unsqueeze(0)  # (1, 1, H, W)
+    if visible.all() or not visible.any():  # nothing to fill, or nothing to fill it from
         return picture[..., :3]
-    # in [0, 1]: a value far outside, which counts as 0 or 1 itself, must not outweigh its neighbours in a mean
+    # clamped first: a value far outside [0, 1] must not dominate the mean with its neighbors
     colors = picture[..., :3].clamp(0, 1).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
-    return _filled(colors, seen).squeeze(0).permute(1, 2, 0).to(picture.dtype)
+    return _filled(colors, visible).squeeze(0).permute(1, 2, 0).to(picture.dtype)
 
 
-def _filled(colors: Tensor, seen: Tensor) -> Tensor:
-    """(1, 3, H, W) with what is not seen filled in from half the size: pull-push (Gortler et al. 1996, section 3.4)."""
-    if seen.all():
+def _filled(colors: Tensor, visible: Tensor) -> Tensor:
+    """(1, 3, H, W) with invisible pixels filled in from half the resolution, recursively.
+
+    This is the pull-push algorithm (Gortler et al. 1996, section 3.4).
+    """
+    if visible.all():
         return colors
     height, width = colors.shape[-2:]
     bottom, right = height % 2, width % 2
-    weights = F.pad(seen.float(), (0, right, 0, bottom))
-    weighted = F.pad(colors.masked_fill(~seen, 0), (0, right, 0, bottom))
+    weights = F.pad(visible.float(), (0, right, 0, bottom))
+    weighted = F.pad(colors.masked_fill(~visible, 0), (0, right, 0, bottom))
     weight = F.avg_pool2d(weights, 2)  # (1, 1, ceil(H / 2), ceil(W / 2))
     coarse = F.avg_pool2d(weighted, 2) / weight.clamp_min(0.25)
     coarse = _filled(coarse, weight > 0)
-    return torch.where(seen, colors, F.interpolate(coarse, size=(height, width), mode="bilinear"))
+    return torch.where(visible, colors, F.interpolate(coarse, size=(height, width), mode="bilinear"))

@@ -1,8 +1,9 @@
-"""The way home: finished tiles are written into the picture while the device computes the next ones.
+"""Copies finished tiles from the device into the output while the device computes the next ones.
 
-Writing a picture takes a computer as long as upscaling it takes a fast GPU, and most of that is the first touch of
-fresh memory. So a thread of its own touches the memory beforehand, and converts and writes what has come home. To come
-home takes a few per cent of the time, and is waited for: so nothing finished takes memory on the device.
+Writing an output on the CPU takes as long as upscaling it on a fast GPU. Most of that time is the first touch of newly
+allocated memory. So a separate thread touches the memory in advance, and converts and writes the tiles. The transfer
+from the device takes only a few percent of the time; it is done synchronously, so that finished tiles do not occupy
+memory on the device.
 """
 
 from collections import deque
@@ -18,16 +19,16 @@ from torch import Tensor
 from .stitch import Stitcher
 
 PIECE = 16 * 2**20
-"""Bytes that travel at once: enough for the full speed of the way."""
-MOST_WAITING = 8
-"""Pieces that wait to be written; the device waits for the writer when there are more. They lie in page-locked memory,
-which torch keeps for the next time: 128 MB at most."""
+"""Bytes per transfer: large enough for the full bandwidth."""
+MAX_PENDING = 8
+"""Pieces that may wait to be written; when there are more, the device waits for the writer. They are in page-locked
+memory, which torch keeps for reuse: 128 MB at most."""
 PAGE = 4096
-"""Bytes of memory that the first touch of one of them makes real."""
+"""Size of a memory page in bytes. The system allocates it when it is first touched."""
 
 
 class Delivery(Protocol):
-    """Where finished tiles go. What was handed over may be written later, but in the order in which it was."""
+    """Writes tiles and tensors into outputs. Writes may be deferred, but keep their order."""
 
     def __enter__(self) -> "Delivery": ...
 
@@ -36,33 +37,33 @@ class Delivery(Protocol):
     ) -> None: ...
 
     def take(self, tile: Tensor, output: Tensor) -> Tensor:
-        """The network's result, (h, w, C), as `put` wants it; takes memory that may lack."""
+        """Convert the network's result, (h, w, C), to the form that `put` takes. May run out of memory."""
         ...
 
     def put(self, stitcher: Stitcher, tile: Tensor, row: int, column: int) -> None:
-        """Place a tile."""
+        """Write a tile."""
         ...
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        """Write the source, of the same shape (H, W, C), into the target."""
+        """Write `source` into `target`; both are (H, W, C)."""
         ...
 
-    def prepare(self, room: Tensor) -> None:
-        """Make memory real that will soon be written, (H, W, C), contiguous; nothing is in it yet."""
+    def prepare(self, output: Tensor) -> None:
+        """Touch memory that will soon be written: (H, W, C), contiguous, uninitialized."""
         ...
 
     def wait(self) -> None:
-        """Until all is written. Call it before you read what was written, or write it in another way."""
+        """Wait until everything is written. Call this before reading an output or writing to it directly."""
         ...
 
 
 def make_delivery(device: torch.device, output: torch.device) -> Delivery:
-    """From where the network runs to where the output is."""
+    """The delivery from the network's device to the output's device."""
     return InBackground() if device.type == "cuda" and output.type == "cpu" else AtOnce()
 
 
 class AtOnce:
-    """Writes on the calling thread: for devices that share the computer's memory, or wait for their results anyway."""
+    """Writes on the calling thread: for CPUs, for outputs on the GPU, and for devices other than CUDA."""
 
     def __enter__(self) -> "AtOnce":
         return self
@@ -79,7 +80,7 @@ class AtOnce:
     def copy(self, target: Tensor, source: Tensor) -> None:
         target.copy_(source)
 
-    def prepare(self, room: Tensor) -> None:
+    def prepare(self, output: Tensor) -> None:
         pass
 
     def wait(self) -> None:
@@ -87,11 +88,11 @@ class AtOnce:
 
 
 class InBackground:
-    """Writes on one other thread. What fails there is raised by a later call."""
+    """Writes on a background thread. An exception there is raised by a later call."""
 
     def __init__(self) -> None:
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="apisr-writer")
-        self.waiting: deque[Future[None]] = deque()
+        self.pending: deque[Future[None]] = deque()
         self.can_lock_pages = True
 
     def __enter__(self) -> "InBackground":
@@ -101,41 +102,41 @@ class InBackground:
         self.writer.shutdown(wait=True, cancel_futures=True)
 
     def take(self, tile: Tensor, output: Tensor) -> Tensor:
-        # what goes home is converted there: half the way for half precision
+        # converted on the CPU, after the transfer: half precision needs half the bandwidth
         return tile.contiguous() if output.device.type == "cpu" else tile.to(output)
 
     def put(self, stitcher: Stitcher, tile: Tensor, row: int, column: int) -> None:
-        if stitcher.output.device.type != "cpu":  # it is collected on the device
+        if stitcher.output.device.type != "cpu":  # the canvas is on the device
             stitcher.put(tile, row, column)
             return
-        for top, piece in self._home(tile):
-            self._later(partial(stitcher.put, piece, row, column, top))
+        for top, piece in self._transfer(tile):
+            self._submit(partial(stitcher.put, piece, row, column, top))
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        for top, piece in self._home(source):
-            self._later(partial(target[top : top + len(piece)].copy_, piece))
+        for top, piece in self._transfer(source):
+            self._submit(partial(target[top : top + len(piece)].copy_, piece))
 
-    def prepare(self, room: Tensor) -> None:
-        self._later(partial(_touch, room))
+    def prepare(self, output: Tensor) -> None:
+        self._submit(partial(_touch, output))
 
     def wait(self) -> None:
-        while self.waiting:
-            self.waiting.popleft().result()
+        while self.pending:
+            self.pending.popleft().result()
 
-    def _later(self, write: Callable[[], Any]) -> None:
-        self.waiting.append(self.writer.submit(_in_inference_mode, write))
+    def _submit(self, write: Callable[[], Any]) -> None:
+        self.pending.append(self.writer.submit(_in_inference_mode, write))
 
-    def _home(self, source: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """(H, W, C) in pieces in the computer's memory, each with the number of its first row."""
+    def _transfer(self, source: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Copy (H, W, C) to the CPU in pieces of some rows; yields each piece with the index of its first row."""
         rows = max(1, PIECE * len(source) // max(1, source.nbytes))
         for top in range(0, len(source), rows):
-            while len(self.waiting) >= MOST_WAITING:
-                self.waiting.popleft().result()
+            while len(self.pending) >= MAX_PENDING:
+                self.pending.popleft().result()
             piece = source[top : top + rows]
-            yield top, piece if piece.device.type == "cpu" else self._room_for(piece).copy_(piece)
+            yield top, piece if piece.device.type == "cpu" else self._host_buffer(piece).copy_(piece)
 
-    def _room_for(self, piece: Tensor) -> Tensor:
-        """In memory that the GPU can write by itself, of which some systems give little or none."""
+    def _host_buffer(self, piece: Tensor) -> Tensor:
+        """An uninitialized CPU tensor like `piece`, page-locked if the system allows it (some have a low limit)."""
         if self.can_lock_pages:
             try:
                 return torch.empty(piece.shape, dtype=piece.dtype, pin_memory=True)
@@ -145,10 +146,11 @@ class InBackground:
 
 
 def _in_inference_mode(write: Callable[[], Any]) -> None:
-    with torch.inference_mode():  # which torch keeps for each thread; it may write what was made in it, and all else
+    # set for each thread separately; without it torch refuses writes to tensors that were made in inference mode
+    with torch.inference_mode():
         write()
 
 
-def _touch(room: Tensor) -> None:
-    """Write one number into each page."""
-    room.view(-1)[:: PAGE // room.itemsize].zero_()
+def _touch(output: Tensor) -> None:
+    """Write one element into each memory page."""
+    output.view(-1)[:: PAGE // output.itemsize].zero_()

@@ -1,4 +1,4 @@
-"""What devices there are to compute on: their free memory, what was taken of it, and which of them share it."""
+"""Compute devices: their free memory, measured memory peaks, and which devices share memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,35 +12,35 @@ from . import system_memory
 CPU = torch.device("cpu")
 
 SHARE = 0.8
-"""Part of the free memory that a plan may use: the rest covers fragmentation and other programs."""
+"""Share of the free memory that a plan may use; the rest covers fragmentation and other programs."""
 UNKNOWN_FREE = 2 * 1024**3
-"""Bytes, assumed where neither torch nor the system tells."""
+"""Free memory in bytes, assumed if neither torch nor the system reports it."""
 CPU_STRIP_BYTES = 48 * 2**20
-"""Bytes of the strips with which CPUs are fastest. The C library gets blocks of more than 32 MB from the system and
-gives them back each time; then the first touch of a page costs as much as the arithmetic on it."""
+"""Strip size in bytes with which CPUs are fastest. The C library requests blocks of more than 32 MB from the system and
+returns them each time; then the first touch of a page costs as much as the arithmetic on it."""
 
 ALLOCATED, HIGHEST = "allocated_bytes.all.current", "allocated_bytes.all.peak"
-"""Bytes in torch's `memory_stats`: what is allocated now, and the most that ever was."""
+"""Keys of torch's `memory_stats`: bytes currently allocated, and their peak so far."""
 
 
 def fast_strip_bytes(device: torch.device) -> int | None:
-    """Bytes of the strips with which a device is fastest; None if the size of strips makes no difference there."""
+    """Size of the strips with which a device is fastest, in bytes; None if the size makes no difference."""
     return CPU_STRIP_BYTES if device.type == "cpu" else None
 
 
 @dataclass
 class Peak:
-    """The most that was allocated at once, beyond what was allocated before; None if that is not known."""
+    """Peak of the allocated memory, minus what was allocated before; None if unknown."""
 
     bytes: int | None = None
 
 
 @contextmanager
 def measured(device: torch.device) -> Iterator[Peak]:
-    """The peak of what is done inside, known afterwards.
+    """Measure the memory peak of the code inside; the result is available afterwards.
 
-    It is read from torch's counter of the process's highest peak, which is not reset, since others may be measuring
-    too. So it is known only where it was the highest so far, and only on devices that count.
+    It is read from torch's peak counter, which is not reset because other code may be using it. So the peak is known
+    only if it exceeds all earlier ones in the process, and only on devices with such a counter.
     """
     peak = Peak()
     if device.type not in ("cuda", "xpu"):
@@ -55,7 +55,7 @@ def measured(device: torch.device) -> Iterator[Peak]:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Free memory of a device, in bytes, for callers without a memory manager; None where nobody tells."""
+    """Free memory of a device, in bytes, for callers without a memory manager; None if unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -63,34 +63,34 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def usable_bytes(device: torch.device) -> int:
-    """Bytes of its free memory that a plan may use."""
+    """Bytes of a device's free memory that a plan may use."""
     free = free_bytes(device)
     return UNKNOWN_FREE if free is None else int(free * SHARE)
 
 
 def free_memory_note(device: torch.device) -> str:
-    """How much is free, for the end of a sentence in an error; empty where nobody tells."""
+    """How much memory is free, to end a sentence in an error message; empty if unknown."""
     free = free_bytes(device)
     return "" if free is None else f"; {free / 2**30:.1f} GB seem to be free"
 
 
 def share_memory(one: torch.device, other: torch.device) -> bool:
-    """Whether two devices take from the same memory: a device and itself, a Mac's CPU and GPU."""
+    """Whether two devices use the same memory: a device and itself, or a Mac's CPU and GPU."""
     return same_device(one, other) or {one.type, other.type} == {"cpu", "mps"}
 
 
 def is_host_memory(error: BaseException) -> bool:
-    """Whether an out-of-memory error is about the computer's memory, not a GPU's."""
+    """Whether an out-of-memory error is about RAM rather than device memory."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def same_device(one: torch.device, other: torch.device) -> bool:
-    """Whether two names mean one device: "mps" and "mps:0" do, as "cuda" may be any of its GPUs."""
+    """Whether two devices are the same. A device without an index, like "mps" or "cuda", matches any index."""
     return one.type == other.type and (one.index == other.index or None in (one.index, other.index))
 
 
 def release_cached(device: torch.device) -> None:
-    """Give memory that torch's allocator keeps for a device back to it."""
+    """Release unused memory that torch's allocator caches for a device."""
     empty_cache = getattr(getattr(torch, device.type, None), "empty_cache", None)
     if empty_cache:
         empty_cache()

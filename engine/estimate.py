@@ -1,29 +1,29 @@
-"""How much memory a tile needs: integers, from the facts of its network."""
+"""Estimates the memory that a tile needs, in integers, from the facts of its network."""
 
 import torch
 
 from ..apisr_archs import Facts, Strips
 
 LEAST_STRIP = 16
-"""Input rows of the narrowest strip: below, the halos cost more than smaller tiles do."""
+"""Input rows of the smallest strip; with fewer, the halos cost more than smaller tiles would."""
 
 LEARN_FROM = 64 * 64
-"""Input pixels of the smallest tile whose peak says something about larger ones: that they need less."""
+"""Tiles from this many input pixels on may lower the estimate for other tiles."""
 LEARN_ALL_FROM = 256 * 256
-"""Input pixels of the smallest tile that may say anything else. Libraries take workspaces of a constant size (cuDNN
-more than 100 MB), which are most of a small tile's peak and next to nothing of a large one's."""
+"""Tiles from this many input pixels on may also raise it. Libraries allocate workspaces of constant size (cuDNN more
+than 100 MB), which dominate the peak of a small tile but hardly matter for a large one."""
 LEAST_FACTOR, MOST_FACTOR = 0.2, 5.0
-"""How much one tile changes an estimate at most, relative to it: other work may have shared the device."""
+"""Limits of the factor by which one tile may change the estimate: other work may have used the device meanwhile."""
 MARGIN = 1.08
-"""Added to a peak that was seen (8 %), since tiles of other shapes differ a little."""
+"""Factor on a measured peak (8 %), since tiles of other shapes differ slightly."""
 
 
 def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: int | None = None) -> int:
     """Peak activation memory of a tile, in bytes.
 
     Args:
-        height, width: of the tile, in input pixels.
-        strip: rows of the strips in which it is computed; None for all at once.
+        height, width: size of the tile in input pixels.
+        strip: rows per strip; None if the tile is computed at once.
     """
     height, width = facts.padded(height, width)
     per_pixel = facts.bytes_of(dtype)
@@ -37,12 +37,12 @@ def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: 
 
 
 def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
-    """Rows of the highest strips with which a tile stays within `budget` bytes; None if there are none."""
+    """Rows of the tallest strips with which a tile stays within `budget` bytes; None if there are none."""
     strips = facts.strips
     if strips is None:
         return None
     padded_height, padded_width = facts.padded(height, width)
-    per_row = padded_width * facts.bytes_of(dtype)  # of a tile that is computed at once
+    per_row = padded_width * facts.bytes_of(dtype)  # if the tile is computed at once
     rows = (budget / per_row - strips.kept * padded_height) / strips.strip
     if strips.trunk_strip:
         rows = min(rows, (budget / per_row - strips.trunk * padded_height) / strips.trunk_strip)
@@ -54,8 +54,10 @@ def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torc
 
 
 def fast_strip(size: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
-    """Rows of strips of about `size` bytes, all of one height. None for a tile that is not much larger than one, and
-    for a network that does not run in strips."""
+    """Rows of strips of about `size` bytes, all of equal height.
+
+    None if the tile is not much larger than one such strip, or the network does not run in strips.
+    """
     strips = facts.strips
     if strips is None or bytes_for(height, width, facts, dtype) <= 3 * size:
         return None
@@ -68,15 +70,18 @@ def fast_strip(size: int, height: int, width: int, facts: Facts, dtype: torch.dt
 
 
 def least_strip(strips: Strips) -> int:
-    """Rows of the narrowest strips."""
+    """Rows of the smallest strips that a network may run in."""
     return strips.multiple * -(-LEAST_STRIP // strips.multiple)
 
 
 def learned(facts: Facts, dtype: torch.dtype, expected: int, peak: int, pixels: int) -> Facts:
-    """The facts, corrected by the peak that a tile of so many pixels took where `expected` bytes had been planned.
+    """Correct the facts by the measured peak of a tile.
 
-    peak: in bytes, workspaces included. A small tile's is therefore an upper bound: it can show that tiles need less
-    than was expected, never that they need more.
+    Args:
+        expected: the estimate for the tile, in bytes.
+        peak: the measured peak in bytes, including workspaces of libraries. For a small tile it is therefore only an
+            upper bound, and can only lower the estimate.
+        pixels: input pixels of the tile.
     """
     factor = min(MARGIN * peak / expected, MOST_FACTOR)
     if pixels < LEARN_ALL_FROM:

@@ -1,8 +1,9 @@
-"""Means over a whole picture from its tiles, for networks that would look at all of it at once (DAT).
+"""Gathers means over the whole picture from its tiles, for networks with global statistics (DAT).
 
-Such a network normalises and weighs channels by means over all pixels. A tile that used its own would get other colors
-than its neighbours. So all tiles are computed some times, only for their means, each time with those that the time
-before gave; the first time with their own. Then the picture is computed with means that are nearly the whole's.
+Such a network normalizes and weighs channels by means over all pixels. With means over a tile alone, neighboring tiles
+would get different colors. So before the picture is computed, all tiles are computed MEANS_ROUNDS times only to gather
+means. In the first round each tile uses its own means; in each later round all tiles use the averages of the previous
+round. The result is close to the means of the whole picture.
 """
 
 from collections.abc import Callable
@@ -18,11 +19,12 @@ def gather_means(
     compute: Callable[[int, int, Means], None],
     on_tile: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
-    """The means over the picture, in fp32, in the order in which the network takes them.
+    """The means over the picture, in fp32, in the order in which the network uses them.
 
     Args:
-        compute: runs the network on the tile at (row, column), with these means.
-        on_tile: called before each tile with how many are done and how many there are, those of the picture included.
+        compute: runs the network on the tile at (row, column), with the given means.
+        on_tile: called before each tile with the number of tiles done and the total, which includes the tiles that will
+            be computed for the picture itself.
     """
     shared: list[Tensor] = []
     for number in range(MEANS_ROUNDS):
@@ -31,7 +33,7 @@ def gather_means(
         for index, (row, column) in enumerate(plan.places()):
             if on_tile:
                 on_tile(number * len(plan) + index, (MEANS_ROUNDS + 1) * len(plan))
-            # in the first round a tile is better off with the means over all that it sees
+            # in the first round a tile uses means over all of its pixels: its halo makes them better
             tile = TileMeans(shared, _kept_area(plan, row, column) if shared else None)
             compute(row, column, tile)
             pixels = tile.pixels(*plan.tile)
@@ -43,11 +45,14 @@ def gather_means(
 
 
 def _kept_area(plan: Plan, row: int, column: int) -> tuple[int, int, int, int]:
-    """What a tile keeps, to the middle of the blends: top, bottom, left, right in input pixels of the tile."""
+    """The area that a tile keeps, up to the middle of its blends: top, bottom, left, right.
+
+    In input pixels, relative to the tile.
+    """
     edges: list[int] = []
     for segments, index in ((plan.rows, row), (plan.columns, column)):
-        here = segments[index]
-        fade_after = segments[index + 1].fade if index + 1 < len(segments) else 0
-        edges.append((here.first + here.fade // 2) // plan.scale - here.start)
-        edges.append((here.last - fade_after + fade_after // 2) // plan.scale - here.start)
+        segment = segments[index]
+        next_fade = segments[index + 1].fade if index + 1 < len(segments) else 0
+        edges.append((segment.first + segment.fade // 2) // plan.scale - segment.start)
+        edges.append((segment.last - next_fade + next_fade // 2) // plan.scale - segment.start)
     return edges[0], edges[1], edges[2], edges[3]

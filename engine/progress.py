@@ -1,4 +1,4 @@
-"""Progress and cancellation, also inside the network: on a CPU one tile can take minutes."""
+"""Progress and cancellation at every layer of the network: on a CPU one tile can take minutes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,20 +8,20 @@ from functools import partial
 from torch import nn
 
 OnTile = Callable[[float, int], None]
-"""Called with how many tiles are done and how many there are. A tile counts in part while it is worked on."""
+"""Called with the number of tiles done, including the finished fraction of the current one, and the total."""
 
 
 class Cancelled(Exception):
-    """The caller's `is_cancelled` said so."""
+    """The caller's `is_cancelled` returned True."""
 
 
 _running: ContextVar["Progress | None"] = ContextVar("running", default=None)
-"""The innermost picture that this thread works on (threads begin with none). Hooks lie on a network that others, in
-other threads or around this call, may be running too; they act for their own call only."""
+"""The progress of the innermost call in this thread. Other threads, or calls around this one, may run the same network
+and trigger the same hooks; with this, each hook reports only to its own call."""
 
 
 class Progress:
-    """Turns layers and tiles done into progress, and asks at each whether to go on."""
+    """Counts finished layers and tiles, reports them, and checks for cancellation each time."""
 
     def __init__(self, on_tile: OnTile | None, is_cancelled: Callable[[], bool] | None) -> None:
         self.on_tile = on_tile
@@ -32,7 +32,7 @@ class Progress:
 
     @contextmanager
     def hooked(self, network: nn.Module | None) -> Iterator[None]:
-        """Hook each layer of a network. Without one only whole tiles are reported."""
+        """Hook each layer of a network. Without a network, only whole tiles are reported."""
         modules = network.modules() if network is not None else ()
         leaves = [module for module in modules if next(module.children(), None) is None]
         self.layers = max(1, len(leaves))
@@ -45,7 +45,7 @@ class Progress:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """What the network does in this thread meanwhile is for this progress."""
+        """Until this ends, layers that run in this thread report to this object."""
         outer = _running.set(self)
         try:
             yield
@@ -53,13 +53,13 @@ class Progress:
             _running.reset(outer)
 
     def begin(self, done: int, passes: int) -> None:
-        """A pass of the network over a picture begins, or the last one has ended: so many are done, of so many."""
+        """A pass of the network begins, or the last one has ended: `done` of `passes` passes are complete."""
         self.passes, self.passes_done, self.tiles_done = passes, done, 0
         self.layers_done.clear()
         self._report()
 
     def tile(self, done: int, tiles: int) -> None:
-        """A tile of the picture begins: so many are done, of so many."""
+        """A tile begins: `done` of the picture's `tiles` tiles are complete."""
         self.tiles, self.tiles_done = tiles, done
         self.layers_done.clear()
         self._report()
@@ -71,7 +71,7 @@ class Progress:
         self._report()
 
     def check(self) -> None:
-        """Raises Cancelled if the caller wants no more."""
+        """Raise Cancelled if the caller has cancelled."""
         if self.is_cancelled and self.is_cancelled():
             raise Cancelled("The upscaling was cancelled.")
 

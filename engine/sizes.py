@@ -1,24 +1,24 @@
-"""From what the user asks for to an output size in pixels."""
+"""From the requested size to the output size in pixels, and the passes of the network that lead to it."""
 
 from math import ceil, floor, sqrt
 
 from . import arguments
 
 RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapixels")
-"""What `amount` counts: nothing, times the input, pixels, pixels, and units of 1024 x 1024 pixels."""
+"""The unit of `amount` in each mode: unused; multiples of the input size; pixels; pixels; 1024 x 1024 pixels."""
 MAX_SIDE = 65536
-"""Beyond this an amount is a typing error."""
+"""Longest side in pixels; a larger amount must be a typing error."""
 STRETCH = 1.25
-"""A filter stretches the network's result up to this factor. Who wants more means to run the network twice."""
+"""Up to this factor the network's result is enlarged by a filter; beyond it, the network runs twice."""
 
 
 def target_size(
     height: int, width: int, scale: int, resize_to: str = "model scale", amount: float = 1.0, multiple_of: int = 1
 ) -> tuple[int, int]:
-    """Height and width of the output for an input of (height, width), keeping its shape.
+    """Height and width of the output for an input of (height, width), keeping the aspect ratio.
 
     Raises:
-        ValueError: for an unknown mode, an amount that cannot be meant, or a multiple that is no whole number.
+        ValueError: the mode is unknown, the amount is out of range, or `multiple_of` is not a whole number from 1.
     """
     arguments.one_of(resize_to, "resize_to", RESIZE_MODES)
     amount = arguments.positive(amount, "amount")
@@ -44,16 +44,16 @@ def target_size(
 
 
 def _rounded(length: float, multiple: int) -> int:
-    """The nearest multiple, the larger of two equally near, at least one."""
-    length = min(length, 1e300)  # no amount makes it infinite
+    """The nearest multiple, but at least one; halves are rounded up."""
+    length = min(length, 1e300)  # `floor` fails on infinity
     return max(1, floor(length / multiple + 0.5)) * multiple
 
 
 def passes(height: int, width: int, scale: int, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """The sizes (height, width in pixels) that the network's results are resized to, pass by pass; the last is `size`.
+    """The sizes (height, width in pixels) to which the result of each pass is resized; the last one is `size`.
 
-    One pass, or two if one would leave it to a filter to enlarge its result by more than `STRETCH`. The first of two
-    makes just what the second needs; what two cannot give, a filter does between them.
+    One pass, or two if after one pass a filter would have to enlarge the result by more than `STRETCH`. The result of
+    the first pass is resized so that the second one reaches `size` directly, even if that takes an enlarging filter.
     """
     stretch = max(size[0] / (height * scale), size[1] / (width * scale))
     if scale == 1 or stretch <= STRETCH:

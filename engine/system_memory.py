@@ -1,7 +1,7 @@
 """Free memory of the computer, or of the container that this process runs in, on Linux.
 
-`/proc/meminfo` describes the whole machine, also inside a container. What kills a process there is the limit of its
-control group (cgroup), or of a group above it.
+`/proc/meminfo` describes the whole machine, even inside a container. There, a process is killed when it exceeds the
+limit of its control group (cgroup) or of one of its parents.
 """
 
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 NO_LIMIT = 2**60
-"""Bytes from which on a limit is none: version 1 says "no limit" by the largest number of pages there can be."""
+"""Limits from this many bytes on mean "no limit": version 1 reports the largest possible number of pages."""
 
 
 @dataclass(frozen=True)
 class _Hierarchy:
-    """Where a version of cgroups keeps its numbers, under the names of `Documentation/admin-guide/cgroup-v*`."""
+    """The files of a cgroup version. See `Documentation/admin-guide/cgroup-v*` in the Linux kernel's source."""
 
     mounts: tuple[str, ...]
     limit: str
     usage: str
     reclaimable: tuple[str, ...]
-    """Keys in memory.stat of what the usage counts, but the system gives up before it kills: the page cache and such;
-    like the usage, with all groups below."""
+    """Keys in memory.stat of memory that counts as used but is reclaimed before the kernel kills a process, like the
+    page cache. Like the usage, they include all child groups."""
 
 
 V1 = _Hierarchy(
@@ -39,22 +39,22 @@ V2 = _Hierarchy(
 
 
 def free_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that this process can still take, in bytes; None where the system does not tell.
+    """Memory that this process can still allocate, in bytes; None if the system does not report it.
 
-    root: of the file system, for tests.
+    root: root of the file system; other than "/" in tests.
     """
-    known = [free for free in (_available(root), *_left_in_groups(root)) if free is not None]
+    known = [free for free in (_available(root), *_free_in_groups(root)) if free is not None]
     return min(known, default=None)
 
 
 def _available(root: Path) -> int | None:
-    """What the machine has, page cache that can be dropped included."""
+    """Available memory of the machine, including page cache that can be dropped."""
     fields = _fields(_read(root / "proc/meminfo"))
     return fields["MemAvailable"] * 1024 if "MemAvailable" in fields else None
 
 
-def _left_in_groups(root: Path) -> Iterator[int | None]:
-    """What is left in this process's groups and in each group above them."""
+def _free_in_groups(root: Path) -> Iterator[int | None]:
+    """Free memory in this process's groups and in each of their parents."""
     own = {V1: "/", V2: "/"}
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
@@ -66,30 +66,30 @@ def _left_in_groups(root: Path) -> Iterator[int | None]:
     for hierarchy, path in own.items():
         for mount in hierarchy.mounts:
             for group in _with_parents(path):
-                yield _left(root / mount / group, hierarchy)
+                yield _free_in_group(root / mount / group, hierarchy)
 
 
 def _with_parents(path: str) -> list[PurePosixPath]:
-    """A group and all above it, relative to the mount point.
+    """A group and all of its parents, relative to the mount point.
 
-    In a container the mount point often is the container's own group, and the path, which may be the host's, names
-    nothing below it: all groups are tried, and those that are not there set no limit.
+    In a container the mount point is often the container's own group, while the path may be the host's, which does not
+    exist there. So all groups are tried, and missing ones set no limit.
     """
     group = PurePosixPath(path.lstrip("/"))
-    if ".." in group.parts:  # outside of this cgroup namespace, and not to be seen
+    if ".." in group.parts:  # outside of this cgroup namespace, so not visible
         group = PurePosixPath()
     return [group, *group.parents]
 
 
-def _left(group: Path, hierarchy: _Hierarchy) -> int | None:
-    """Bytes that a group can still take; None if it has no limit.
+def _free_in_group(group: Path, hierarchy: _Hierarchy) -> int | None:
+    """Bytes that a group can still allocate; None if it has no limit.
 
-    Page cache is used memory, but given up for others: models that are read from memory-mapped files lie there.
+    Page cache counts as used but can be reclaimed. Models that are read from memory-mapped files are in it.
     """
     statistics = _fields(_read(group / "memory.stat"))
     limits = (
         _number(_read(group / hierarchy.limit)),
-        statistics.get("hierarchical_memory_limit"),  # version 1: the tightest one above, which may be out of sight
+        statistics.get("hierarchical_memory_limit"),  # version 1: the lowest of all parents, which may be invisible
     )
     limit = min((limit for limit in limits if limit is not None), default=NO_LIMIT)
     if limit >= NO_LIMIT:
@@ -100,7 +100,7 @@ def _left(group: Path, hierarchy: _Hierarchy) -> int | None:
 
 
 def _read(path: Path) -> str:
-    """A small file's text; empty if it is not there, not to be read, or its group has just vanished."""
+    """The text of a small file; empty if it is missing or unreadable, or its group has just vanished."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -108,12 +108,12 @@ def _read(path: Path) -> str:
 
 
 def _number(text: str) -> int | None:
-    """Of a file with one number; None for "max" and for nothing."""
+    """The number in a file with a single number; None for "max" and for an empty file."""
     text = text.strip()
     return int(text) if text.isdecimal() else None
 
 
 def _fields(text: str) -> dict[str, int]:
-    """Of a file with a name and a number in each line: "MemAvailable:  123 kB", "inactive_file 123"."""
+    """The numbers in a file with a name and a number per line: "MemAvailable:  123 kB", "inactive_file 123"."""
     words = [line.replace(":", " ").split() for line in text.splitlines()]
     return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdecimal()}

@@ -1,7 +1,7 @@
-"""A state dict -> a network, by keys and shapes only.
+"""From a state dict to a network, recognized by keys and shapes only.
 
-registry                    recognises, builds and fills the networks below; `NETWORKS` is the list of them
-compact, grl, rrdb          a network each
-dat, dat_attention          DAT and its attention
-parts                       what they share
+registry                    recognizes, builds and fills the networks below; `NETWORKS` lists them
+compact, grl, rrdb          one network each
+dat, dat_attention          DAT and its attention modules
+parts                       code that several networks share
 """

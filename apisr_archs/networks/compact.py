@@ -1,4 +1,4 @@
-"""Compact (SRVGGNetCompact): plain convolutions at LR, one pixel-shuffle, residual to the nearest-enlarged input.
+"""Compact (SRVGGNetCompact): plain convolutions at LR, one pixel-shuffle, and the nearest-enlarged input added.
 
 Source: Real-ESRGAN's video networks (Wang et al. 2021, github.com/xinntao/Real-ESRGAN, BSD-3-Clause). Parameter names
 are the official ones.
@@ -24,14 +24,14 @@ class CompactConfig:
     scale: int = 4
     features: int = 64
     convs: int = 16
-    """Convolutions between the first and the last one, each followed by a PReLU."""
+    """Number of convolutions between the first and the last one, each followed by a PReLU."""
     channels: int = 3
 
 
 def read_config(weights: Mapping[str, Tensor]) -> CompactConfig | None:
-    """The config that these weights look like, or None. Only keys and shapes are read."""
+    """The config that these weights look like, or None. Reads only keys and shapes."""
     layers = {int(key.split(".")[1]) for key in weights if _is_body_weight(key)}
-    # convolutions and PReLUs in turn, each with a weight: a layer more or less is told as a difference
+    # convolutions and PReLUs alternate, each with a weight; a missing or extra layer is reported later, by its keys
     last = max((layer for layer in layers if layer % 2 == 0 and layer - 1 in layers), default=0)
     if not 4 <= last <= 2 * len(layers) or 0 not in layers:
         return None
@@ -54,10 +54,10 @@ def tags(config: CompactConfig) -> list[str]:
 
 
 def facts(config: CompactConfig) -> Facts:
-    """Each convolution sees one more pixel on each side: the receptive field is finite and known."""
+    """Each convolution adds one pixel on each side, so the receptive field is finite and known."""
     radius = config.convs + 2
     exact = -(-radius // 8) * 8
-    # numbers that are held per pixel: by two layers of the body at once; by the last layer and the result
+    # elements held per pixel: by two consecutive layers of the body; by the last layer and the result
     colors, detail = config.channels, config.channels * config.scale**2
     body, result = 2 * config.features + colors, config.features + detail + colors
     most = max(body, result + detail)
@@ -98,7 +98,7 @@ class Compact(FilledNetwork):
 
         def enlarge(top: int, bottom: int) -> Tensor:
             detail = self.body[-1](channels_last(features[:, :, top:bottom]))
-            # nearest enlarging before the pixel-shuffle: each pixel's copies are the channels that come to lie on it
+            # nearest-neighbor enlarging as repeated channels, which the pixel-shuffle turns into copies of the pixel
             detail += x[:, :, top:bottom].repeat_interleave(self.scale**2, dim=1)
             return F.pixel_shuffle(detail, self.scale)  # (B, C * s^2, h, W) -> (B, C, h * s, W * s)
 
@@ -108,9 +108,9 @@ class Compact(FilledNetwork):
         """All but the last convolution: (B, C, H, W) -> (B, F, H, W)."""
         if rows is None:
             return self.body[:-1](x)
-        rooms: list[Tensor | None] = [None, None]  # from one into the other, layer by layer
+        buffers: list[Tensor | None] = [None, None]  # each layer reads one and writes the other
         for index in range(0, len(self.body) - 1, 2):
             layer = partial(convolved_rows, self.body[index], self.body[index + 1], x)
-            x = in_strips(layer, x.shape[2], rows, halo=1, out=rooms[0])
-            rooms = [rooms[1], x]
+            x = in_strips(layer, x.shape[2], rows, halo=1, out=buffers[0])
+            buffers = [buffers[1], x]
         return x

@@ -1,10 +1,10 @@
 """DAT: dual aggregation transformer, in every published size and with both upsamplers.
 
 Source: "Dual Aggregation Transformer for Image Super-Resolution" (Chen et al., ICCV 2023; code Apache-2.0). Blocks
-alternate between attention in rectangular windows (section 3.2, DSTB) and attention between channels (DCTB); each is
-joined with a convolution by the adaptive interaction module (section 3.3). APISR ships DAT-small at 4x.
+alternate between attention in rectangular windows (section 3.2, DSTB) and attention between channels (DCTB). The
+adaptive interaction module (section 3.3) combines each attention with a convolution. APISR ships DAT-small at 4x.
 
-The channel attention and the pooled gates look at every pixel: DAT has no finite receptive field.
+The channel attention and the pooled gates depend on every pixel, so DAT has no finite receptive field.
 Tokens stay in image layout (B, H, W, C); convolutions see them as channels-last (B, C, H, W) views.
 """
 
@@ -28,13 +28,13 @@ from .parts.windows import Window
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 LARGEST_WINDOW = 64
-"""Twice the largest that was published; the biases of a larger one could fill the memory."""
+"""Twice the largest published window; the biases of a larger one could exhaust the memory."""
 DERIVED = ("rpe_biases", "relative_position_index", "attn_mask_0", "attn_mask_1")
-"""Last parts of the names of buffers that training code saves and that follow from the config."""
+"""Last parts of the names of buffers that training code saves but that can be computed from the config."""
 HALO_OF_RESIDUAL_CONV = 2
-"""Rows that `_residual_conv` sees beyond a strip: one for each 3x3 convolution."""
+"""Rows that `_residual_conv` reads beyond a strip: one for each 3x3 convolution."""
 HALO_OF_TAIL = 6
-"""The same for all that follows the groups: at most four 3x3 convolutions in a row at LR, and two at larger sizes."""
+"""The same for everything after the groups: at most four 3x3 convolutions in a row at LR, and two at larger sizes."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class DATConfig:
     """Attention heads in each residual group."""
     dim: int = 180
     split: Window = (8, 16)
-    """Window of the first half of the heads; the second half uses it transposed."""
+    """Window size for the first half of the heads; the second half uses it transposed."""
     hidden: int = 360
-    """Channels inside the feed-forward network."""
+    """Hidden channels of the feed-forward network."""
     scale: int = 4
     channels: int = 3
     features: int = 64
@@ -58,7 +58,7 @@ class DATConfig:
 
 
 def read_config(weights: Mapping[str, Tensor]) -> DATConfig | None:
-    """The config that these weights look like, or None. The window size comes from `rpe_biases` if the file has it."""
+    """The config that these weights look like, or None. The window size is read from `rpe_biases` if it is there."""
     block = "layers.0.blocks.0"
     needed = ("conv_first.weight", "before_RG.1.weight", f"{block}.attn.qkv.weight", f"{block}.ffn.fc1.weight")
     if any(key not in weights for key in needed) or weights["conv_first.weight"].ndim != 4:
@@ -92,7 +92,9 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _read_split(weights: Mapping[str, Tensor], dim: int, hidden: int) -> Window:
-    positions = weights.get("layers.0.blocks.0.attn.attns.0.rpe_biases")  # ((2h-1) * (2w-1), 2), the last is (h-1, w-1)
+    positions = weights.get(
+        "layers.0.blocks.0.attn.attns.0.rpe_biases"
+    )  # ((2h-1) * (2w-1), 2); the last one is (h-1, w-1)
     if positions is not None:
         height, width = (int(v) + 1 for v in positions[-1].tolist())
         expected = ((2 * height - 1) * (2 * width - 1), 2)
@@ -102,7 +104,7 @@ def _read_split(weights: Mapping[str, Tensor], dim: int, hidden: int) -> Window:
                 f"{height}x{width}. Get the file again."
             )
         return height, width
-    # Without the buffer DAT-small and DAT-2 look alike; APISR's is DAT-small. The others have wide windows.
+    # Without the buffer, DAT-small and DAT-2 look the same; APISR's is DAT-small. All other sizes use wide windows.
     return (8, 16) if (dim, hidden) == (180, 360) else (8, 32)
 
 
@@ -127,7 +129,7 @@ def tags(config: DATConfig) -> list[str]:
 
 
 def facts(config: DATConfig) -> Facts:
-    """No halo makes DAT's tiles exact: beside its statistics, they need 64 and a wide blend to come near (70 dB)."""
+    """No halo makes DAT's tiles exact. With shared means, a halo of 64 and a wide blend they get close (70 dB)."""
     tail = 9 * config.features * config.scale**2 if config.upsampler == "pixelshuffle" else 0
     most = max(46 * config.dim, tail)
     return Facts(
@@ -183,14 +185,14 @@ class Block(nn.Module):
         self.norm2 = LayerNorm(config.dim)
 
     def forward(self, x: Tensor, way: Way) -> None:
-        """Changes x, (B, H, W, C), in place."""
+        """Update x, (B, H, W, C), in place."""
         self.attn(x, self.norm1, way)
         for top, bottom, source in before_update(x, way.rows):
             x[:, top:bottom] += without_halo(self.ffn(self.norm2(source)), top, bottom)
 
 
 class ResidualGroup(nn.Module):
-    """Spatial and channel blocks in turn, a convolution, and a skip around them."""
+    """Alternating spatial and channel blocks, then a convolution, with a skip connection around them."""
 
     def __init__(self, config: DATConfig, group: int) -> None:
         super().__init__()
@@ -200,7 +202,7 @@ class ResidualGroup(nn.Module):
             if i % 2:
                 attention: SpatialAttention | ChannelAttention = ChannelAttention(config.dim, heads, config.qkv_bias)
             else:
-                # every second spatial block shifts its windows; odd groups begin with a shifted one
+                # every second spatial block has shifted windows; odd groups start with a shifted one
                 shifted = i % 4 == (0 if group % 2 else 2)
                 attention = SpatialAttention(config.dim, heads, config.qkv_bias, config.split, shifted)
             blocks.append(Block(config, attention))
@@ -208,7 +210,7 @@ class ResidualGroup(nn.Module):
         self.conv = _residual_conv(config)
 
     def forward(self, x: Tensor, way: Way) -> None:
-        """Changes x, (B, H, W, C), in place."""
+        """Update x, (B, H, W, C), in place."""
         deep = x.clone()
         for block in self.blocks:
             block(deep, way)
@@ -249,7 +251,7 @@ class DAT(FilledNetwork):
         super().__init__()
         self.config = config
         self.conv_first = Conv2d(config.channels, config.dim, 3, padding=1)
-        # index 0 is a change of layout in the authors' code
+        # in the authors' code, index 0 is a change of layout
         self.before_RG = nn.Sequential(nn.Identity(), LayerNorm(config.dim))
         self.layers = nn.Sequential(*(ResidualGroup(config, i) for i in range(len(config.depths))))
         self.norm = LayerNorm(config.dim)
@@ -275,7 +277,7 @@ class DAT(FilledNetwork):
 
         def enlarge(top: int, bottom: int) -> Tensor:
             strip = self.conv_after_body(image(self.norm(deep[:, top:bottom])))
-            strip += self.conv_first(x[:, :, top:bottom])  # once more: cheaper than to hold it all the while
+            strip += self.conv_first(x[:, :, top:bottom])  # computed again: cheaper than keeping it in memory
             if self.config.upsampler == "pixelshuffle":
                 strip = self.conv_last(self.upsample(self.conv_before_upsample(strip)))
             else:

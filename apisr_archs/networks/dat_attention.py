@@ -1,6 +1,6 @@
-"""The two attentions of DAT (Chen et al., ICCV 2023): in rectangular windows and between channels, small to large.
+"""The two kinds of attention in DAT (Chen et al., ICCV 2023): in rectangular windows, and between channels.
 
-Both run on strips of rows; see dat.py. Tokens stay in image layout (B, H, W, C).
+Both can run in row strips; see dat.py. Tokens stay in image layout (B, H, W, C).
 """
 
 import torch
@@ -14,7 +14,7 @@ from .parts.way import Way
 from .parts.windows import Window, attend, from_windows, relative_index, shift_masks, to_windows
 
 BATCH_NORM_EPS = 1e-5
-"""torch's default, with which DAT was trained."""
+"""torch's default, which DAT was trained with."""
 
 
 class PositionBias(nn.Module):
@@ -33,7 +33,7 @@ class PositionBias(nn.Module):
         return nn.Sequential(LayerNorm(hidden), nn.ReLU(), Linear(hidden, out))
 
     def forward(self, window: Window) -> Tensor:
-        """The bias of each pair of tokens of a window (h, w): (1, heads, h * w, h * w)."""
+        """The bias for each pair of tokens in a window (h, w): (1, heads, h * w, h * w)."""
         h, w = window
         weight = self.pos_proj.weight
         grid = torch.meshgrid(torch.arange(1 - h, h, device="cpu"), torch.arange(1 - w, w, device="cpu"), indexing="ij")
@@ -43,7 +43,7 @@ class PositionBias(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """One half of the heads of a spatial block. Its bias follows from the weights: derived once, at load, in fp32."""
+    """One half of the heads of a spatial block. Its bias is computed once, in fp32, when the weights are loaded."""
 
     def __init__(self, dim: int, heads: int, window: Window, shifted: bool) -> None:
         super().__init__()
@@ -56,29 +56,32 @@ class WindowAttention(nn.Module):
 
     @torch.no_grad()
     def derive(self) -> None:
-        """Fill `bias`, (1 or 4, heads, N, N), from the weights."""
+        """Compute `bias`, (1 or 4, heads, N, N), from the weights."""
         bias = self.pos(self.window)
         if self.shift:
             bias = bias + shift_masks(self.window, self.shift).unsqueeze(1).to(bias)
         self.bias = bias.contiguous()
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, last_row: bool) -> Tensor:
-        """q, k, v: (B, H, W, C), H and W multiples of the window, already rolled up by the shift but not to the left.
+        """Attend within the windows of some rows; returns (B, H, W, C), rolled like the input.
 
-        last_row: whether these rows end with the last ones of the image. Returns (B, H, W, C), rolled as they were.
+        Args:
+            q, k, v: (B, H, W, C), H and W multiples of the window. If windows are shifted, the rows are already rolled
+                by the vertical shift; columns are not rolled yet.
+            last_row: whether the last of these windows are the last ones of the image.
         """
-        to_the_left = self.shift[1] if self.shift else 0
-        if to_the_left:
-            q, k, v = (x.roll(-to_the_left, dims=2) for x in (q, k, v))
+        shift = self.shift[1] if self.shift else 0  # in columns
+        if shift:
+            q, k, v = (x.roll(-shift, dims=2) for x in (q, k, v))
         q, k, v = (to_windows(x, self.window, self.heads) for x in (q, k, v))
         out = from_windows(attend(q, k, v, self.bias, self.scale, last_row), self.window)
-        return out.roll(to_the_left, dims=2) if to_the_left else out
+        return out.roll(shift, dims=2) if shift else out
 
 
 class Interaction(nn.Module):
-    """What both kinds of attention share: a convolution beside them, and gates across (section 3.3).
+    """Base of both kinds of attention: a parallel convolution, and gates between the two branches (section 3.3).
 
-    The convolutions' BatchNorms are folded into them when weights are loaded.
+    BatchNorms are folded into the convolutions before them when weights are loaded.
     """
 
     def __init__(self, dim: int, qkv_bias: bool) -> None:
@@ -103,7 +106,7 @@ class Interaction(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Fill the buffers of the folded convolutions from the weights."""
+        """Compute the buffers of the folded convolutions from the weights."""
         self.conv_weight, self.conv_bias = _folded(self.dwconv[0], self.dwconv[1])
         self.channel_weight, self.channel_bias = _folded(self.channel_interaction[1], self.channel_interaction[2])
         self.spatial_weight, self.spatial_bias = _folded(self.spatial_interaction[0], self.spatial_interaction[1])
@@ -127,24 +130,24 @@ class Interaction(nn.Module):
 
 
 def _folded(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that does its BatchNorm's work too."""
+    """Weight and bias of a convolution with the following BatchNorm folded in."""
     old, state = conv.state_dict(), norm.state_dict()
     factor = state["weight"] * (state["running_var"] + BATCH_NORM_EPS).rsqrt()
     return old["weight"] * factor.view(-1, 1, 1, 1), (old["bias"] - state["running_mean"]) * factor + state["bias"]
 
 
 class SpatialAttention(Interaction):
-    """Attention in windows, half of the heads in (h, w), half in (w, h)."""
+    """Attention in windows: half of the heads in (h, w) windows, half in (w, h)."""
 
     def __init__(self, dim: int, heads: int, qkv_bias: bool, split: Window, shifted: bool) -> None:
         super().__init__(dim, qkv_bias)
         self.multiple = max(split)
         windows = (split, (split[1], split[0]))
         self.attns = nn.ModuleList(WindowAttention(dim // 2, heads // 2, window, shifted) for window in windows)
-        self.shifts = [window[0] // 2 if shifted else 0 for window in windows]  # of each half, in rows
+        self.shifts = [window[0] // 2 if shifted else 0 for window in windows]  # vertical shift of each half, in rows
 
     def forward(self, x: Tensor, norm: nn.Module, way: Way) -> None:
-        """Add the attention to norm(x), (B, H, W, C), to x."""
+        """Apply attention to norm(x), and add the result to x, (B, H, W, C), in place."""
         rows, means = way.rows, way.means
         v, attended = self._attend(x, norm, rows)
         for top, bottom, source in before_update(v, rows):
@@ -158,11 +161,11 @@ class SpatialAttention(Interaction):
             x[:, top:bottom] += self.proj(out)
 
     def _attend(self, x: Tensor, norm: nn.Module, rows: int | None) -> tuple[Tensor, Tensor]:
-        """The values and what attention makes of them, both (B, H, W, C).
+        """The values v and the output of the attention, both (B, H, W, C).
 
-        Windows shifted by s rows are plain windows on the rows rolled up by s, padding included. Nothing is rolled
-        here: strips are taken from row s on, and what reaches beyond the padding begins at the top again. With
-        H = 10 rows, windows of 4 rows (padded to 12) and s = 2, in strips of 4:
+        Attention in windows shifted by s rows equals attention in plain windows after rolling the padded rows up by s.
+        Nothing is actually rolled here: strips start at row s, and rows beyond the padding wrap around to the top.
+        With H = 10 rows, windows of 4 rows (padded to 12) and s = 2, in strips of 4:
 
             rows                  0 1 2 3 4 5 6 7 8 9 - -     (-: padding)
             strip 0                   2 3 4 5
@@ -173,7 +176,7 @@ class SpatialAttention(Interaction):
         padded = height + -height % self.multiple
         v, attended = torch.empty_like(x), torch.empty_like(x)
         for top, bottom in strips(padded, rows):
-            # both halves of the heads are rolled up, by different shifts: these rows serve both
+            # the two halves of the heads have different shifts: these rows cover both
             first, last = top + min(self.shifts), bottom + max(self.shifts)
             qkv = self._project(x, norm, first, last, padded)  # (B, last - first, W + padding, 3 * C)
             put_rows(v, first, qkv[:, : bottom - top, :width, 2 * c :], padded)
@@ -185,20 +188,21 @@ class SpatialAttention(Interaction):
         return v, attended
 
     def _project(self, x: Tensor, norm: nn.Module, first: int, last: int, padded: int) -> Tensor:
-        """q, k and v of some rows; zeros beyond the image.
+        """q, k and v of the rows `first` to `last`, with zeros for padding.
 
-        Zeros after the projection, not masked: padded tokens take part in the softmax, as in the authors' code.
+        The zeros are added after the projection and are not masked: padded tokens take part in the softmax, as in the
+        authors' code.
         """
-        before, beyond, after, beyond_after = take_rows(x, first, last, padded)
-        qkv = self.qkv(norm(torch.cat((before, after), dim=1) if after.shape[1] else before))
-        if beyond or beyond_after:
-            gaps = [qkv.new_zeros(qkv.shape[0], rows, *qkv.shape[2:]) for rows in (beyond, beyond_after)]
-            qkv = torch.cat((qkv[:, : before.shape[1]], gaps[0], qkv[:, before.shape[1] :], gaps[1]), dim=1)
+        lower, padding, upper, more_padding = take_rows(x, first, last, padded)
+        qkv = self.qkv(norm(torch.cat((lower, upper), dim=1) if upper.shape[1] else lower))
+        if padding or more_padding:
+            gaps = [qkv.new_zeros(qkv.shape[0], rows, *qkv.shape[2:]) for rows in (padding, more_padding)]
+            qkv = torch.cat((qkv[:, : lower.shape[1]], gaps[0], qkv[:, lower.shape[1] :], gaps[1]), dim=1)
         return F.pad(qkv, (0, 0, 0, -x.shape[2] % self.multiple))
 
 
 class ChannelAttention(Interaction):
-    """Attention between channels: each head's d x d Gram matrix of q and k over all pixels."""
+    """Attention between channels: for each head, the d x d Gram matrix of q and k over all pixels."""
 
     def __init__(self, dim: int, heads: int, qkv_bias: bool) -> None:
         super().__init__(dim, qkv_bias)
@@ -206,7 +210,7 @@ class ChannelAttention(Interaction):
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
 
     def forward(self, x: Tensor, norm: nn.Module, way: Way) -> None:
-        """Add the attention to norm(x), (B, H, W, C), to x."""
+        """Apply attention to norm(x), and add the result to x, (B, H, W, C), in place."""
         rows, means = way.rows, way.means
         height = x.shape[1]
         v = torch.empty_like(x)
@@ -221,7 +225,7 @@ class ChannelAttention(Interaction):
         norms = q_square.sqrt().clamp_min(1e-12).unsqueeze(-1) * k_square.sqrt().clamp_min(1e-12).unsqueeze(-2)
         attention = (gram / norms * self.temperature).softmax(dim=-1).to(x.dtype)  # (B, heads, d, d)
         mean = means.share(means.part(v).mean(dim=(1, 2)))
-        # the mean of what attention makes of v is what it makes of the mean
+        # mixing is linear: the mean of the mixed v is the mixed mean of v
         channel_gate = self.channel_gate(self._mix(attention, mean[:, None, None]).flatten(1))
         for top, bottom in strips(height, rows):
             source = v[:, max(0, top - 1) : bottom + 1]
@@ -230,10 +234,10 @@ class ChannelAttention(Interaction):
             x[:, top:bottom] += self.proj(out.addcmul_(convolved, channel_gate))
 
     def _products(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums over the pixels of q^T k, q^2 and k^2 of each head: (B, heads, d, d) and twice (B, heads, d), fp32."""
+        """For each head, sums of q^T k, q^2 and k^2 over the pixels: (B, heads, d, d) and twice (B, heads, d), fp32."""
         q, k = (x.flatten(1, 2).unflatten(-1, (self.heads, -1)) for x in (q, k))  # (B, N, heads, d)
         q_square, k_square = (x.square().sum(dim=1, dtype=torch.float32) for x in (q, k))
-        # q in units of its norm keeps the product within fp16, whatever the number of pixels
+        # dividing q by its norm keeps the product in the range of fp16 for any number of pixels
         smallest = 1e-4 if q.dtype == torch.float16 else 1e-12  # its reciprocal must be finite
         q_norm = q_square.sqrt().clamp_min(smallest)
         unit = q * q_norm.reciprocal().to(q.dtype).unsqueeze(1)
@@ -241,7 +245,7 @@ class ChannelAttention(Interaction):
         return gram.float() * q_norm.unsqueeze(-1), q_square, k_square
 
     def _mix(self, attention: Tensor, v: Tensor) -> Tensor:
-        """Each head's channels, mixed: (B, H, W, C) -> (B, H, W, C)."""
+        """Mix the channels of each head by its attention matrix: (B, H, W, C) -> (B, H, W, C)."""
         b, height, width, c = v.shape
         v = v.reshape(b, height * width, self.heads, c // self.heads).transpose(1, 2)  # (B, heads, N, d)
         return (v @ attention.transpose(-2, -1)).transpose(1, 2).reshape(b, height, width, c)

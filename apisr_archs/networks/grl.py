@@ -1,9 +1,10 @@
-"""GRL in the one configuration that APISR ships ("tiny2"), 4x.
+"""GRL in the only configuration that APISR ships ("tiny2"), 4x.
 
 Source: "Efficient and Explicit Modelling of Image Hierarchies for Image Restoration" (Li et al., CVPR 2023; code MIT).
-Each block attends within 8x8 windows (half of the channels) and, on the other half, through anchors: a 2x-pooled image
-stands between queries and keys (section 3.2, "anchored stripe attention"). In APISR the stripes are 8x8 and never
-shift. Nothing in a checkpoint tells these sizes reliably, so they are constants here, chosen by the key signature.
+In each block, half of the channels attend within 8x8 windows. The other half attend through anchors: the tokens of a
+2x-pooled image mediate between queries and keys (section 3.2, "anchored stripe attention"). In APISR the stripes are
+8x8 and never shift. A checkpoint does not reliably tell these sizes, so they are constants here; the network is
+recognized by its keys.
 
 Tokens stay in image layout (B, H, W, C); convolutions see them as channels-last (B, C, H, W) views.
 """
@@ -39,7 +40,7 @@ class GRLConfig:
     stages: int = 4
     blocks: int = 4
     heads: int = 2
-    """Heads of the window attention, and again as many of the stripe attention."""
+    """Heads of the window attention; the stripe attention has the same number."""
     mlp_ratio: int = 2
     features: int = 64
     """Channels of the upsampling tail."""
@@ -48,18 +49,18 @@ class GRLConfig:
 
 
 def read_config(weights: Mapping[str, Tensor]) -> GRLConfig | None:
-    """APISR's GRL if the keys say so, else None: other GRLs have windows and stripes that we do not guess."""
+    """The config if the keys are those of APISR's GRL, else None: window and stripe sizes of other GRLs are unknown."""
     needed = ("norm_start.weight", "conv_up1.weight", "layers.0.blocks.0.attn.stripe_attn.attn_transform1.logit_scale")
     if any(key not in weights for key in needed):
         return None
-    tables = {"table_w": (1, 15, 15, 2), "table_sh": (1, 11, 11, 2)}  # of 8x8 windows, and of stripes and anchors
+    tables = {"table_w": (1, 15, 15, 2), "table_sh": (1, 11, 11, 2)}  # for 8x8 windows; for 8x8 stripes
     if any(key in weights and tuple(weights[key].shape) != shape for key, shape in tables.items()):
         return None
     return GRLConfig()
 
 
 def is_derived(name: str) -> bool:
-    """Whether a name is one of the buffers that training code saves and that follow from the constants above."""
+    """Whether this is a buffer that training code saves but that can be computed from the constants above."""
     return name.startswith(("table_", "index_", "mask_"))
 
 
@@ -68,7 +69,7 @@ def tags(config: GRLConfig) -> list[str]:
 
 
 def facts(config: GRLConfig) -> Facts:
-    """Halo 32 is exact to 1e-7 on random weights, but 0.5/255 off on ones sharpened to look as far as they can."""
+    """A halo of 32 is exact to 1e-7 with random weights, but 0.5/255 off with weights sharpened for maximum reach."""
     return Facts(
         scale=config.scale,
         alignment=WINDOW[0],
@@ -83,7 +84,7 @@ def facts(config: GRLConfig) -> Facts:
 class RelativeAttention(nn.Module):
     """Cosine attention with a log-spaced continuous position bias (Swin v2, Liu et al. 2022, section 3.3).
 
-    The bias depends on weights alone, so it is worked out once when weights are loaded, in fp32.
+    The bias depends only on the weights, so it is computed once, in fp32, when they are loaded.
     """
 
     def __init__(self, heads: int, query: Window, key: Window, shift: Window | None = None) -> None:
@@ -96,7 +97,7 @@ class RelativeAttention(nn.Module):
 
     @torch.no_grad()
     def derive(self) -> None:
-        """Fill `bias`, (1 or 4, heads, Nq, Nk), from the weights."""
+        """Compute `bias`, (1 or 4, heads, Nq, Nk), from the weights."""
         weight = self.logit_scale
         table = relative_coordinates(self.query, self.key).to(weight.device)  # ((hq+hk-1) * (wq+wk-1), 2)
         logits = self.cpb_mlp(table.to(weight.dtype))[relative_index(self.query, self.key)]  # (Nq, Nk, heads)
@@ -112,15 +113,15 @@ class RelativeAttention(nn.Module):
 
 
 def relative_coordinates(query: Window, key: Window) -> Tensor:
-    """Log-spaced relative positions of key tokens to query tokens: ((hq + hk - 1) * (wq + wk - 1), 2).
+    """Log-spaced positions of key tokens relative to query tokens: ((hq + hk - 1) * (wq + wk - 1), 2).
 
-    The smaller window (the anchors) lies centred in the larger one; the farthest distance maps to log2(9) / 3.
+    The smaller window (the anchors) is centered in the larger one. The largest distance maps to log2(9) / 3.
     """
     axes = []
     for q, k in zip(query, key, strict=True):
         large, small = max(q, k), min(q, k)
-        reach = large - 1 - (large - small) // 2
-        distance = torch.arange(-(small - 1) - (large - small) // 2, reach + 1, device="cpu") * 8 / reach
+        longest = large - 1 - (large - small) // 2
+        distance = torch.arange(-(small - 1) - (large - small) // 2, longest + 1, device="cpu") * 8 / longest
         axes.append(torch.sign(distance) * torch.log2(distance.abs() + 1) / math.log2(8))
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
 
@@ -155,8 +156,8 @@ class StripeAttention(nn.Module):
 
     def forward(self, qkv: Tensor, anchor: Tensor) -> Tensor:
         """qkv: (B, H, W, 3 * C); anchor: (B, H / 2, W / 2, C). Returns (B, H, W, C)."""
-        q, k, v = (to_windows(x, STRIPE, self.heads) for x in qkv.chunk(3, dim=-1))  # 64 tokens a stripe
-        anchors = to_windows(anchor, ANCHOR, self.heads)  # 16 tokens a stripe
+        q, k, v = (to_windows(x, STRIPE, self.heads) for x in qkv.chunk(3, dim=-1))  # 64 tokens per stripe
+        anchors = to_windows(anchor, ANCHOR, self.heads)  # 16 tokens per stripe
         gathered = self.attn_transform1(anchors, k, v)
         return from_windows(self.attn_transform2(q, anchors, gathered), STRIPE)
 
@@ -218,7 +219,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each normalised after it (Swin v2) and added to its input."""
+    """Attention and MLP, each followed by a norm (Swin v2) and added to its input."""
 
     def __init__(self, config: GRLConfig, shifted: bool) -> None:
         super().__init__()
@@ -282,9 +283,9 @@ class GRL(FilledNetwork):
 
 
 def _pad_to_windows(x: Tensor) -> Tensor:
-    """Pad (B, C, H, W) at the right and bottom to whole windows: by reflection, or by zeros if a side is too short.
+    """Pad (B, C, H, W) at the right and bottom to whole windows, by reflection.
 
-    The authors' code does so; zeros then go along both axes.
+    If one side is too short for that, both axes are padded with zeros. This is what the authors' code does.
     """
     height, width = x.shape[-2:]
     bottom, right = -height % WINDOW[0], -width % WINDOW[1]

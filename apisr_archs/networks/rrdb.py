@@ -1,8 +1,8 @@
 """RRDB: residual-in-residual dense blocks (ESRGAN, Wang et al. 2018, section 3.1; Real-ESRGAN, Wang et al. 2021).
 
-APISR trains it with 6 blocks, at 4x and, behind a pixel-unshuffle, at 2x. Most other anime upscalers are RRDBs too, of
-other sizes and scales. Parameter names are the official ones of Real-ESRGAN (BasicSR, Apache-2.0); `official_names`
-translates the older ones.
+APISR trains it with 6 blocks, for 4x and, with a pixel-unshuffle in front, for 2x. Most other anime upscalers are RRDBs
+too, of various sizes and scales. Parameter names are the official ones of Real-ESRGAN (BasicSR, Apache-2.0);
+`official_names` translates older ones.
 """
 
 import re
@@ -28,13 +28,13 @@ from .parts.way import WHOLE, Way
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
 BODY_ROWS, BODY_PIXELS = 4, 43_000
-"""Strips of the body are up to so many times as high as those of the tail, whose rows take ten times the memory; up to
-so many pixels, whose features fill the 32 MB that the C library keeps for the next time."""
+"""Strips of the body have up to BODY_ROWS times as many rows as those of the tail, where a row takes ten times the
+memory; and up to BODY_PIXELS pixels, whose features fill the 32 MB that the C library keeps for reuse."""
 
 
 UNSHUFFLES = (1, 2, 4, 8)
 MOST_ENLARGEMENTS = 4
-"""By 2, one after the other: 16x is the largest scale that was ever trained."""
+"""Maximum number of enlargements by 2: 16x is the largest scale of any known model."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def facts(config: RRDBConfig) -> Facts:
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees the outputs of all before it. (B, F, H, W) -> (B, F, H, W)."""
+    """Five convolutions, each with the outputs of all previous ones as its input. (B, F, H, W) -> (B, F, H, W)."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -166,16 +166,16 @@ class DenseBlock(nn.Module):
         return torch.add(x, self.conv5(torch.cat((x, x1, x2, x3, x4), dim=1)), alpha=RESIDUAL_SCALE)
 
     def run_in_strips(self, x: Tensor, rows: int, features: Tensor) -> Tensor:
-        """The same, `rows` rows at a time.
+        """Same as `forward`, but `rows` rows at a time.
 
-        features: memory for x and all outputs but the last, (B, F + 4 * G, H, W), which each block writes anew.
+        features: a buffer for x and all outputs but the last one, (B, F + 4 * G, H, W). Each block overwrites it.
         """
-        height, seen = x.shape[2], x.shape[1]
-        features[:, :seen] = x
+        height, filled = x.shape[2], x.shape[1]
+        features[:, :filled] = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            output = features[:, seen : seen + conv.out_channels]
-            in_strips(partial(convolved_rows, conv, lrelu, features[:, :seen]), height, rows, halo=1, out=output)
-            seen += conv.out_channels
+            output = features[:, filled : filled + conv.out_channels]
+            in_strips(partial(convolved_rows, conv, lrelu, features[:, :filled]), height, rows, halo=1, out=output)
+            filled += conv.out_channels
 
         def last(top: int, bottom: int) -> Tensor:
             detail = self.conv5(channels_last(features[:, :, top:bottom]))
@@ -185,7 +185,7 @@ class DenseBlock(nn.Module):
 
 
 class ResidualDenseBlocks(nn.Module):
-    """The RRDB itself: three dense blocks in a residual. (B, F, H, W) -> (B, F, H, W)."""
+    """One RRDB: three dense blocks with a residual connection. (B, F, H, W) -> (B, F, H, W)."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class ResidualDenseBlocks(nn.Module):
         return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL_SCALE)
 
     def run_in_strips(self, x: Tensor, rows: int, features: Tensor) -> Tensor:
-        """The same; see `DenseBlock.run_in_strips`."""
+        """Same as `forward`, in strips; see `DenseBlock.run_in_strips`."""
         y = x
         for block in (self.rdb1, self.rdb2, self.rdb3):
             y = block.run_in_strips(y, rows, features)
@@ -212,7 +212,7 @@ class RRDBNet(FilledNetwork):
         features = config.features
         self.scale = config.scale
         self.unshuffle = config.unshuffle
-        self.seen = features + 4 * config.growth
+        self.dense_channels = features + 4 * config.growth
         self.conv_first = _conv(config.channels * config.unshuffle**2, features)
         self.body = nn.Sequential(*(ResidualDenseBlocks(features, config.growth) for _ in range(config.blocks)))
         self.conv_body = _conv(features, features)
@@ -236,7 +236,7 @@ class RRDBNet(FilledNetwork):
     def _body_in_strips(self, x: Tensor, rows: int) -> Tensor:
         """(B, F, H, W) -> (B, F, H, W)."""
         b, _, height, width = x.shape
-        features = x.new_empty(b, height, width, self.seen).permute(0, 3, 1, 2)  # channels last
+        features = x.new_empty(b, height, width, self.dense_channels).permute(0, 3, 1, 2)  # channels last
         rows *= max(1, min(BODY_ROWS, BODY_PIXELS // (rows * width)))
         for block in self.body:
             x = cast(ResidualDenseBlocks, block).run_in_strips(x, rows, features)

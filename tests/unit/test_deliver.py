@@ -27,8 +27,8 @@ LATE = 0.001
 class Late(InBackground):
     """Whoever reads without waiting reads what was there before."""
 
-    def _later(self, write: Callable[[], Any]) -> None:
-        super()._later(lambda: (time.sleep(LATE), write()))
+    def _submit(self, write: Callable[[], Any]) -> None:
+        super()._submit(lambda: (time.sleep(LATE), write()))
 
 
 @pytest.fixture
@@ -136,11 +136,11 @@ def test_not_more_than_some_are_on_the_way(monkeypatch: pytest.MonkeyPatch) -> N
     most: list[int] = []
     target, source = torch.empty(50, 1, 3), torch.rand(50, 1, 3)
     with Late() as way:
-        for top, piece in way._home(source):
-            way._later(lambda top=top, piece=piece: target[top : top + len(piece)].copy_(piece))
-            most.append(len(way.waiting))
+        for top, piece in way._transfer(source):
+            way._submit(lambda top=top, piece=piece: target[top : top + len(piece)].copy_(piece))
+            most.append(len(way.pending))
         way.wait()
-    assert max(most) == deliver.MOST_WAITING
+    assert max(most) == deliver.MAX_PENDING
     assert torch.equal(target, source)
 
 
@@ -192,5 +192,5 @@ def test_without_page_locked_memory() -> None:
     """As on a machine without a GPU, where torch has none."""
     with InBackground() as way:
         for _ in range(2):
-            assert way._room_for(torch.rand(2, 3, 3)).shape == (2, 3, 3)
+            assert way._host_buffer(torch.rand(2, 3, 3)).shape == (2, 3, 3)
         assert way.can_lock_pages is torch.cuda.is_available()

@@ -1,1 +1,1 @@
-"""What several networks share: layers, memory layout, padding, windows, row strips, the upsampling tail, means."""
+"""Code that several networks share: layers, memory layout, padding, windows, row strips, upsampling tail, means."""

@@ -1,8 +1,8 @@
-"""Overflow, seen at little cost."""
+"""A cheap check for overflow."""
 
 from torch import Tensor
 
 
 def is_finite(x: Tensor) -> bool:
-    """Whether no number of x is NaN or infinite. (`isfinite` makes copies of it: ten times as long.)"""
+    """Whether x has neither NaN nor infinity. (`isfinite` on all of x makes copies, and takes ten times as long.)"""
     return bool(x.amax().isfinite() & x.amin().isfinite())

@@ -1,6 +1,6 @@
-"""torch's layers for networks whose weights always come from a file: nothing is initialised, nothing copied twice.
+"""torch's layers without initialization, for networks whose weights always come from a file.
 
-Building DAT's 900 modules with torch's own layers takes four times as long; the random numbers are thrown away.
+Building DAT's 900 modules with torch's own layers takes four times as long, for random numbers that are overwritten.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing_extensions import override
 
 
 class _Unfilled:
-    """For a torch layer to inherit from first."""
+    """Mixin, to be the first base class: skips torch's random initialization."""
 
     def reset_parameters(self) -> None:
         """Leave the weights as they are."""
@@ -34,9 +34,9 @@ class BatchNorm2d(_Unfilled, nn.BatchNorm2d):
 
 
 class FilledNetwork(nn.Module):
-    """A whole network. Built on the device "meta" it has no storage, and takes over that of the weights it loads."""
+    """Base class of the networks. Built on the device "meta" it has no storage, and adopts the weights it loads."""
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        is_empty = next(self.parameters()).is_meta  # a copy into it would do nothing
+        is_empty = next(self.parameters()).is_meta  # copying into meta tensors would do nothing
         return super().load_state_dict(state_dict, strict, assign or is_empty)

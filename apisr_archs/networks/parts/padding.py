@@ -1,4 +1,4 @@
-"""Padding of images to the sizes that a network works in. Always right and bottom, as the authors do."""
+"""Pads images to sizes that a network accepts; always at the right and bottom, as the authors do."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,8 +13,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 def pad(x: Tensor, right: int, bottom: int) -> Tensor:
     """Pad (B, C, H, W) by `right` columns and `bottom` rows, as spandrel's descriptors do.
 
-    Each axis by reflection as far as that goes, which is one pixel less than its side, and beyond that by repeating the
-    last row or column.
+    Each axis is padded by reflection up to its length minus one, and beyond that by repeating the last row or column.
     """
     height, width = x.shape[-2:]
     reflected = min(right, width - 1), min(bottom, height - 1)

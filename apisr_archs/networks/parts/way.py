@@ -1,4 +1,4 @@
-"""How a network is run: everything beside its input."""
+"""How a network is run: all arguments of `forward` except the input."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from .means import Means
 
 @dataclass(frozen=True)
 class Way:
-    """Networks ignore what does not concern them."""
+    """Options for running a network. Networks ignore options that do not apply to them."""
 
     rows: int | None = None
-    """Input rows of a strip, a multiple of `Strips.multiple`; None for all rows at once."""
+    """Input rows per strip, a multiple of `Strips.multiple`; None for all rows at once."""
     means: Means = Means()  # noqa: RUF009 - it has no state
-    """Where networks that look at the whole picture get their means from."""
+    """Provides the means for networks with global statistics."""
 
 
 WHOLE = Way()
-"""All at once, and all of the picture."""
+"""The input is the whole picture, and all rows run at once."""

@@ -1,8 +1,8 @@
 """Window attention as GRL and DAT use it, on tokens that stay in image layout (B, H, W, C).
 
-Swin's shifted windows (Liu et al. 2021, section 3.2) forbid attention between pixels that were apart before the cyclic
-shift. Which pixels those are depends only on whether a window lies in the last row, in the last column, in both or in
-neither: four masks serve every image size. They are added to the relative position bias once, when weights are loaded.
+Swin's shifted windows (Liu et al. 2021, section 3.2) mask attention between pixels that were not adjacent before the
+cyclic shift. The mask depends only on whether a window is in the last row, in the last column, in both or in neither,
+so four masks are enough for every image size. They are added to the relative position bias when weights are loaded.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ Window = tuple[int, int]
 """Height and width of a window, in tokens."""
 
 FORBIDDEN = -100.0
-"""Added to the logits of forbidden pairs; the value of the reference implementations."""
+"""Added to the logits of masked pairs; the same value as in the reference implementations."""
 
 
 def to_windows(x: Tensor, window: Window, heads: int) -> Tensor:
@@ -49,15 +49,15 @@ def relative_index(query: Window, key: Window) -> Tensor:
 
 
 def _differences(query: int, key: int) -> Tensor:
-    """q - k for all pairs along one axis, moved to start at 0: (query, key)."""
+    """q - k for all pairs along one axis, offset to start at 0: (query, key)."""
     return torch.arange(query, device="cpu")[:, None] - torch.arange(key, device="cpu")[None, :] + key - 1
 
 
 @cache
 def shift_masks(window: Window, shift: Window) -> Tensor:
-    """What is added to the logits in shifted windows: (4, N, N), 0 or `FORBIDDEN`, on the CPU.
+    """The masks that are added to the logits in shifted windows: (4, N, N), 0 or `FORBIDDEN`, on the CPU.
 
-    In order: windows inside the image, in the last column, in the last row, in the corner of both.
+    In order, for windows inside the image, in the last column, in the last row, and in the last row and column.
     """
     h, w = window
     below = (torch.arange(h, device="cpu") >= h - shift[0])[:, None].expand(h, w).reshape(-1)  # (N,)
@@ -70,23 +70,29 @@ def shift_masks(window: Window, shift: Window) -> Tensor:
 
 
 MOST_WINDOWS = 65535
-"""CUDA's fused attention takes no more at once in torch before 2.8."""
+"""Maximum number of windows in one call of CUDA's fused attention, in torch before 2.8."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, last_row: bool = True) -> Tensor:
     """softmax(scale * q k^T + bias) v within each window.
 
-    q: (B, rows, columns, heads, Nq, d); k and v: the same with Nk; bias: (1, heads, Nq, Nk) for all windows alike, or
-    (4, heads, Nq, Nk) for shifted windows in the order of `shift_masks`. last_row: whether the last row of windows is
-    the image's last. Returns the shape of q.
+    Args:
+        q: (B, rows, columns, heads, Nq, d).
+        k, v: the same with Nk.
+        bias: (1, heads, Nq, Nk), the same for all windows; or (4, heads, Nq, Nk) for shifted windows, in the order of
+            `shift_masks`.
+        last_row: whether the last row of windows is the last row of the image.
 
-    Shifted: all windows are computed as if they lay inside the image, then those at its borders once more. That costs
-    a few per cent; to select the others first would copy them all.
+    Returns:
+        A tensor of the shape of q.
+
+    For shifted windows, all windows are computed as if they were inside the image; then those at its borders are
+    computed again. This costs a few percent, but separating them first would copy all the others.
     """
     out = _attend(q, k, v, bias[:1], scale)
     if bias.shape[0] == 1:
         return out
-    rows = q.shape[1] - 1 if last_row else q.shape[1]  # of windows that are not the image's last
+    rows = q.shape[1] - 1 if last_row else q.shape[1]  # without the image's last row
     borders = (
         (slice(0, rows), slice(-1, None)),
         (slice(rows, None), slice(0, -1)),
@@ -104,7 +110,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     # SDPA wants one batch dimension: (B, rows, columns, heads, N, d) -> (B * rows * columns, heads, N, d)
     q, k, v = (x.flatten(0, 2) for x in (q, k, v))
     d = shape[-1]
-    if q.device.type == "cuda" and d % 8:  # else its fused kernels refuse; zeros change nothing
+    if q.device.type == "cuda" and d % 8:  # required by the fused kernels; zeros change nothing
         q, k, v = (F.pad(x, (0, -d % 8)) for x in (q, k, v))
     parts = zip(*(x.split(MOST_WINDOWS) for x in (q, k, v)), strict=True)
     outs = [F.scaled_dot_product_attention(*part, attn_mask=bias, scale=scale) for part in parts]
