@@ -109,7 +109,7 @@ def test_bf16_strips(name: str) -> None:
     check_half(name, torch.bfloat16, (67, 9), tolerance=0.02)
 
 
-@pytest.mark.parametrize("name", ["DAT direct", "DAT-light"])
+@pytest.mark.parametrize("name", [pytest.param("DAT direct", marks=pytest.mark.slow), "DAT-light"])
 def test_fp16_strips(name: str) -> None:
     """Only those with few convolutions, which are slow in fp16 on a CPU."""
     check_half(name, torch.float16, (40, 16), tolerance=0.005)
