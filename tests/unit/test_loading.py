@@ -53,7 +53,7 @@ def without_derived(weights: Weights) -> Weights:
     return {key: value for key, value in weights.items() if not derived(key)}
 
 
-DAT, COMPACT = "4x_APISR_DAT_GAN_generator", "realesr-animevideov3"
+GRL, DAT, COMPACT = "4x_APISR_GRL_GAN_generator", "4x_APISR_DAT_GAN_generator", "realesr-animevideov3"
 ZOO_ROWS = [pytest.param(name, marks=pytest.mark.slow) if name == DAT else name for name in reference.ZOO]
 """DAT's files are large."""
 
@@ -94,8 +94,17 @@ def test_every_wrapper_and_prefix(zoo_row: Any, form: str, tmp_path: Path) -> No
     check(load_model(path), zoo_row)
 
 
+@pytest.mark.parametrize(
+    ("zoo_row", "buffers"),
+    [
+        (GRL, True),
+        (GRL, False),
+        *(pytest.param(DAT, buffers, marks=pytest.mark.slow) for buffers in (True, False)),
+        *((name, True) for name in reference.ZOO if name not in (GRL, DAT)),  # the others have none
+    ],
+    indirect=["zoo_row"],
+)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("buffers", [True, False])
 def test_with_and_without_derived_buffers(zoo_row: Any, suffix: str, buffers: bool, tmp_path: Path) -> None:
     weights = zoo_row[1] if buffers else without_derived(zoo_row[1])
     check(load_model(save(weights, tmp_path / f"a{suffix}")), zoo_row)
