@@ -188,8 +188,7 @@ def upscale(
 
     model: from `load_model` or any other loader; it is called with (B, C, H, W) in [0, 1].
     images: (B, H, W, C), floats in [0, 1]; C is 1 (gray), 3 (RGB) or 4 (RGBA). Any B, dtype, device and strides.
-        (H, W, C) is taken as one picture, any other 3D shape as a batch of gray pictures, (B, H, W).
-        Values outside [0, 1] are clamped; NaN becomes 0.
+        (H, W, C) is one picture, another 3D shape gray pictures, (B, H, W). Values are clamped; NaN becomes 0.
     tile, overlap, preset: see `plan`. None: chosen to fit into memory.
     size: height and width of the output; None for the model's scale. Reached by an antialiased resize. If it is
         much larger than the model's scale gives, the model runs twice (see `sizes.passes`).

@@ -153,7 +153,7 @@ def nearest_seen(picture: Tensor) -> Tensor:
 EDGES = [("sylvie_green_normal.png", 0, 120), ("sylvie_green_smile.png", 300, 300)]
 
 
-@pytest.mark.parametrize("light", [False, True], ids=["as drawn", "light lines"])
+@pytest.mark.parametrize("light", [pytest.param(False, marks=pytest.mark.slow), True], ids=["as drawn", "light lines"])
 @pytest.mark.parametrize("edge", EDGES, ids=["hair", "arm"])
 def test_no_dark_rims(bundled: UpscaleModel, edge: tuple[str, int, int], light: bool) -> None:
     """Over white, the rim is no darker than with colors that were extended in another way, but for 1 % of it."""

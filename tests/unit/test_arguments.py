@@ -36,11 +36,11 @@ NESTED = torch.nested.nested_tensor([torch.rand(4, 4, 3), torch.rand(5, 4, 3)])
         ("cpu_fallback", "no", "'no'; expected True or False"),
         ("preset", NESTED, "a nested tensor; expected one of"),
         ("device", "meta", "'meta', which holds no numbers"),
-        ("device", "warp drive", "'warp drive', which cannot be used here"),
-        ("device", "cuda:99", "'cuda:99', which cannot be used here"),
-        ("device", 3.5, "of the type float; expected a device like 'cpu' or 'cuda:0'"),
+        ("device", "warp drive", "'warp drive'; expected a device of torch"),
+        ("device", "cuda:99", "'cuda:99', which torch cannot use here"),
+        ("device", 3.5, "of the type float; expected a device of torch"),
         ("output_device", "meta", "'meta', which holds no numbers"),
-        ("output_device", None, "of the type NoneType; expected a device"),
+        ("output_device", None, "None; expected a device of torch"),
     ],
 )
 def test_wrong_arguments_of_upscale(name: str, value: Any, says: str) -> None:
@@ -94,19 +94,19 @@ def test_a_model_stays_where_it_is_when_the_device_is_refused(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"path": None}, "path is of the type NoneType; expected the path of a model file"),
-        ({"path": 7}, "path is of the type int"),
+        ({"path_or_name": None}, "path_or_name is of the type NoneType; expected the path of a weight file"),
+        ({"path_or_name": 7}, "path_or_name is of the type int"),
         ({"precision": ["fp16"]}, "precision is of the type list; expected one of fp32, fp16, bf16"),
         ({"precision": "fp64"}, "precision is 'fp64'; expected one of fp32, fp16, bf16"),
         ({"device": "meta"}, "device is 'meta', which holds no numbers"),
-        ({"device": "warp drive"}, "device is 'warp drive', which cannot be used here"),
-        ({"device": None}, "device is of the type NoneType"),
+        ({"device": "warp drive"}, "device is 'warp drive'; expected a device of torch"),
+        ({"device": None}, "device is None"),
     ],
 )
 def test_wrong_arguments_of_load_model(change: dict[str, Any], says: str, tmp_path: Path) -> None:
     path = save(reference.rrdb_state_dict(1), tmp_path / "a.pth")
     with pytest.raises(ValueError, match=f"^{says}"):
-        load_model(**{"path": path, **change})
+        load_model(**{"path_or_name": path, **change})
 
 
 def test_an_unknown_precision_to_cast_to(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,16 @@ def test_no_architecture_s_own_names_are_stripped(support: Any) -> None:
         assert set(strip_prefixes({name: torch.zeros(2)})) == {name}
 
 
+@cache
+def names_in(network: Callable[[], torch.nn.Module]) -> list[str]:
+    with torch.device("meta"):
+        return list(network().state_dict())
+
+
 @pytest.mark.parametrize("network", [ESRGAN, DnCNN, LaMa])
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "netG.", "generator.module."])
 def test_networks_whose_own_names_begin_with_model(network: Callable[[], torch.nn.Module], prefix: str) -> None:
-    with torch.device("meta"):
-        names = list(network().state_dict())
+    names = names_in(network)
     assert all(name.startswith("model.") for name in names)
     assert list(strip_prefixes({prefix + name: torch.zeros(1) for name in names})) == names
 

