@@ -1,12 +1,12 @@
-"""Everything a developer runs, from a bare Python 3.10 or newer:
+"""All developer commands. Needs only Python 3.10 or newer:
 
-    python dev.py demo            upscale a picture in a real ComfyUI, made here if there is none
-    python dev.py test [--fast]   all tests; --fast: only those that need neither ComfyUI nor a browser
-    python dev.py bench [NAME]    a script of benchmarks/; without a name, the list of them
-    python dev.py lint            ruff and pyright
+    python dev.py demo            upscale a picture in a real ComfyUI, which is installed here if necessary
+    python dev.py test [--fast]   run all tests; --fast: only those that need neither ComfyUI nor a browser
+    python dev.py bench [NAME]    run a script from benchmarks/; without a name, list them
+    python dev.py lint            run ruff and pyright
 
-Set-up goes into .venv and .comfyui of this checkout. `--comfyui PATH` (or COMFYUI_PATH) uses an existing
-installation instead and installs nothing into it.
+Everything is installed into .venv and .comfyui in this checkout. `--comfyui PATH` (or COMFYUI_PATH) uses an existing
+installation instead, and installs nothing into it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FAST = "not (comfy or browser or slow)"
 
 def main() -> int:
     """Run the subcommand; returns the exit code."""
-    if sys.version_info < (3, 10):  # noqa: UP036 - the message is for those who have an older one
+    if sys.version_info < (3, 10):  # noqa: UP036 - a clear message for older versions
         print(f"This is Python {platform.python_version()}; the pack needs 3.10 or newer.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, process.on_terminate)
@@ -55,7 +55,7 @@ def main() -> int:
         print(f"\nerror: {problem}", file=sys.stderr)
         return 1
     except OSError as problem:
-        hint = f"Check free disk space, the rights on {ROOT} and the logs in {LOGS}."
+        hint = f"Check the free disk space, the permissions of {ROOT} and the logs in {LOGS}."
         print(f"\nerror: {problem}. {hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     demo_options = add("demo", demo)
-    demo_options.add_argument("--serve", action="store_true", help="keep the server up until Ctrl-C")
-    demo_options.add_argument("--port", type=_port, help="the server's port; a free one by default")
+    demo_options.add_argument("--serve", action="store_true", help="keep the server running until Ctrl-C")
+    demo_options.add_argument("--port", type=_port, help="the server's port; any free port by default")
     add("test", test).add_argument("--fast", action="store_true", help=f'only -m "{FAST}"')
     bench_options = add("bench", bench)
     bench_options.add_argument("name", nargs="?")
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 def _port(text: str) -> int:
     port = int(text)
     if not 0 < port < 65536:
-        raise argparse.ArgumentTypeError(f"{port} is no port; expected 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{port} is not a port; expected 1 to 65535")
     return port
 
 
@@ -98,7 +98,7 @@ def demo(arguments: argparse.Namespace, rest: list[str]) -> int:
     """upscale a picture in a real ComfyUI"""
     _refuse(rest)
     if arguments.port and not port_is_free(arguments.port):
-        raise SetupFailed(f"Port {arguments.port} is taken. Give another one, or leave out --port.")
+        raise SetupFailed(f"Port {arguments.port} is in use. Choose another one, or leave out --port.")
     host = _host(arguments, dev=False)
     base = WORK / "base"
     link_pack(ROOT, base)
@@ -106,28 +106,28 @@ def demo(arguments: argparse.Namespace, rest: list[str]) -> int:
     log = LOGS / "server.log"
     say("Starting ComfyUI" + (" on the CPU" if options else " on the GPU"))
     with running_server(host.python, _comfyui(host), base, log, options=options, port=arguments.port) as server:
-        say(f"ComfyUI is up: {server.address}")
+        say(f"ComfyUI is running: {server.address}")
         before_after = _upscale_picture(server, host)
         say(f"Input   {PICTURE}\nOutput  {OUTPUT / 'upscaled.png'}\nBoth    {before_after}")
         if arguments.serve:
             _serve(server)
         else:
-            say(f"Server  {server.address} (stopped now; `python dev.py demo --serve` keeps it up)")
+            say(f"Server  {server.address} (stopped now; `python dev.py demo --serve` keeps it running)")
     return 0
 
 
 def test(arguments: argparse.Namespace, rest: list[str]) -> int:
-    """all tests, or the fast ones; further arguments go to pytest"""
+    """run all tests, or the fast ones; further arguments are passed to pytest"""
     host = _host(arguments, dev=True, comfyui=not arguments.fast)
-    if arguments.fast:  # in a process for each core, each of which uses that one
+    if arguments.fast:  # one process with one thread for each core
         return process.run([host.python, "-m", "pytest", "-m", FAST, "-n", "auto", *rest], env={"OMP_NUM_THREADS": "1"})
     if find_chromium() is None:
-        say(f"{NO_CHROMIUM} Unless Playwright has a browser of its own, they will fail.")
+        say(f"{NO_CHROMIUM} They will fail unless Playwright has its own browser.")
     return process.run([host.python, "-m", "pytest", *rest], env={"COMFYUI_PATH": str(host.comfyui)})
 
 
 def bench(arguments: argparse.Namespace, rest: list[str]) -> int:
-    """a script of benchmarks/, or the list of them"""
+    """run a script from benchmarks/, or list them"""
     scripts = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
     if arguments.name not in scripts:
         say(f"Benchmarks: {', '.join(scripts) or 'none yet'}")
@@ -140,7 +140,7 @@ def bench(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 def lint(arguments: argparse.Namespace, rest: list[str]) -> int:
-    """ruff check, ruff format and pyright"""
+    """run ruff check, ruff format and pyright"""
     _refuse(rest)
     host = _host(arguments, dev=True)
     checks = (["ruff", "check"], ["ruff", "format", "--check"], ["pyright", "--pythonpath", str(host.python)])
@@ -154,7 +154,7 @@ def _refuse(rest: list[str]) -> None:
 
 
 def _host(arguments: argparse.Namespace, *, dev: bool, comfyui: bool = True) -> Host:
-    """The installation that the user named, else the checkout's own one."""
+    """The installation that the user gave, else the checkout's own."""
     if arguments.comfyui is None:
         if arguments.python is not None:
             raise SetupFailed("--python needs --comfyui: it names the interpreter of an existing ComfyUI.")
@@ -172,7 +172,7 @@ def _comfyui(host: Host) -> Path:
 
 
 def _upscale_picture(server: ComfyServer, host: Host) -> Path:
-    """Run the example workflow on the demo picture; returns the path of the before/after picture."""
+    """Run the example workflow on the demo picture; returns the path of the before-and-after picture."""
     workflow: dict[str, Any] = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     loaders = [node for node in workflow.values() if node["class_type"] == "LoadImage"]
     savers = [key for key, node in workflow.items() if node["class_type"] == "SaveImage"]
@@ -203,7 +203,7 @@ def _serve(server: ComfyServer) -> None:
     except KeyboardInterrupt:
         say("\nStopping ComfyUI")
         return
-    raise server.failure("ComfyUI ended by itself.")
+    raise server.failure("ComfyUI stopped unexpectedly.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the pack, the host's code, and a record of where a result was measured."""
+"""Code shared by the benchmarks: importing the pack and ComfyUI, and saving results with device and versions."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Size = tuple[int, int]
 
 
 def size_of(text: str) -> Size:
-    """Of an argument like 1280x720."""
+    """The size in an argument like 1280x720."""
     found = re.fullmatch(r"(\d+)x(\d+)", text)
     if not found or "0" in found.groups():
-        raise argparse.ArgumentTypeError(f"{text} is no size; expected WxH, as 1280x720")
+        raise argparse.ArgumentTypeError(f"{text} is not a size; expected WxH, like 1280x720")
     return int(found[1]), int(found[2])
 
 
@@ -45,10 +45,10 @@ def load_pack() -> None:
 
 
 def load_comfyui() -> None:
-    """Make ComfyUI's own modules importable, on the CPU where there is no GPU."""
+    """Make ComfyUI's own modules importable; on the CPU if there is no GPU."""
     path = os.environ.get("COMFYUI_PATH")
     if not path:
-        sys.exit("This benchmark compares with ComfyUI: run it by `python dev.py bench`, or set COMFYUI_PATH.")
+        sys.exit("This benchmark compares with ComfyUI: run it with `python dev.py bench`, or set COMFYUI_PATH.")
     sys.path.append(path)
     from comfy.cli_args import args
 
@@ -56,7 +56,7 @@ def load_comfyui() -> None:
 
 
 def save(name: str, rows: list[dict[str, Any]], folder: Path = RESULTS, **more: Any) -> Path:
-    """Write rows to <folder>/<name>.json with device, versions and commit, and whatever else is given."""
+    """Write rows to <folder>/<name>.json, with device, versions, commit and any further entries in `more`."""
     record = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu(),
@@ -76,7 +76,7 @@ def _commit() -> str:
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # a copy of the checkout without its history, or no git
+    except (OSError, subprocess.CalledProcessError):  # no git, or a copy of the checkout without its history
         return "unknown"
 
 

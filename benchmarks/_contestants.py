@@ -1,4 +1,4 @@
-"""Who takes part in `compare`: the models of the zoo, pictures, and the ways to run the one on the other."""
+"""The contestants of `compare`: models, pictures, and the different ways to run a model on a picture."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NEEDED = ("spandrel", "safetensors", "torchvision", "einops", "numpy", "PIL", "t
 missing = [name for name in NEEDED if find_spec(name) is None]
 if missing:
     sys.exit(
-        f"{sys.executable} cannot import {', '.join(missing)}. Install it (PIL is the package pillow), or unpack its "
-        "wheel into a folder and name that folder in PYTHONPATH. The top of benchmarks/compare.py says what is needed."
+        f"{sys.executable} cannot import {', '.join(missing)}. Install it (PIL is part of pillow), or unpack its "
+        "wheel into a folder and add that folder to PYTHONPATH. The top of benchmarks/compare.py lists what is needed."
     )
 
 load_pack()
 
-# only now can these be imported
+# these imports need the pack to be loaded
 from apisr_pack import engine  # noqa: E402
 from apisr_pack.apisr_archs import is_out_of_memory, load_model  # noqa: E402
 from apisr_pack.engine import devices  # noqa: E402
@@ -39,22 +39,22 @@ from spandrel import MAIN_REGISTRY  # noqa: E402
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
 PRECISION = "fp16" if GPU else "fp32"
-"""In which ours runs."""
+"""The precision in which our networks run."""
 TILE, OVERLAP = 512, 32
-"""Core's."""
+"""The values of core ComfyUI."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A row of the zoo."""
+    """A model to compare."""
 
     name: str
     key: str
-    """In tests/reference.py."""
+    """Its name in tests/reference.py."""
     mflop_per_pixel: float
-    """Of the reference network, multiplications and additions counted one by one, per input pixel."""
+    """MFLOP per input pixel in the reference network; a multiplication with addition counts as two."""
     trained: str | None = None
-    """In tests/trained.py, where there are trained weights of this shape."""
+    """Its name in tests/trained.py, if there are trained weights of this shape."""
 
 
 MODELS = {
@@ -71,15 +71,15 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A model with weights: the same ones for all contestants."""
+    """A model with weights, which are the same for all contestants."""
 
     model: Model
     weights: str
     """ "trained" or "random"."""
     network: nn.Module
-    """The reference, in fp32."""
+    """The reference network, in fp32."""
     path: Path
-    """A file of the weights in the format of the official ones."""
+    """A file with the weights, in the format of the official files."""
 
     @property
     def scale(self) -> int:
@@ -100,7 +100,7 @@ def prepare(model: Model, folder: Path) -> Entry:
 
 
 def picture(width: int, height: int, name: str = "bg_uni.jpg") -> Tensor:
-    """The middle of a picture of tests/art, (1, height, width, 3), enlarged where it is too small."""
+    """The center of a picture from tests/art, (1, height, width, 3); enlarged if it is too small."""
     image = trained.art(name)[..., :3]
     enlarge = max(1.0, height / image.shape[1], width / image.shape[2])
     if enlarge > 1:
@@ -111,15 +111,16 @@ def picture(width: int, height: int, name: str = "bg_uni.jpg") -> Tensor:
 
 
 def clip(width: int, height: int, frames: int) -> Tensor:
-    """Someone who talks and moves before a still background; each drawing is shown for two frames."""
+    """A character that talks and moves in front of a still background; each drawing is held for two frames."""
     background = picture(width, height)
     drawings = []
     for number in range(-(-frames // 2)):
         sprite = trained.art(f"sylvie_green_{'smile' if number % 2 else 'normal'}.png")
-        tall = height * 4 // 5
-        sprite = _resized(sprite, [tall, min(width, round(tall * sprite.shape[2] / sprite.shape[1]))])
+        sprite_height = height * 4 // 5
+        sprite_width = min(width, round(sprite_height * sprite.shape[2] / sprite.shape[1]))
+        sprite = _resized(sprite, [sprite_height, sprite_width])
         left = (width - sprite.shape[2]) * (number % 8) // 8
-        drawings.append(trained.on_background(sprite, background, height - tall, left))
+        drawings.append(trained.on_background(sprite, background, height - sprite_height, left))
     return torch.cat(drawings).repeat_interleave(2, dim=0)[:frames].contiguous()
 
 
@@ -129,7 +130,7 @@ def _resized(image: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def comfyui_version() -> str | None:
-    """ComfyUI's version, with its modules importable from now on; None, and a line that says so, without it."""
+    """Make ComfyUI's modules importable and return its version; without ComfyUI print a note and return None."""
     path = os.environ.get("COMFYUI_PATH")
     if not path:
         print("COMFYUI_PATH is not set: core ComfyUI is left out, and its tiling is a copy.")
@@ -148,7 +149,7 @@ def versions(comfyui: str | None) -> dict[str, str | None]:
 
 
 def contestants(entry: Entry, comfyui: bool, only: Sequence[str]) -> list[Contestant]:
-    """From a picture (1, H, W, 3) in the computer's memory to one there."""
+    """The selected contestants. Each maps a picture (1, H, W, 3) on the CPU to a picture on the CPU."""
     makers: dict[str, Callable[[], Contestant]] = {
         "reference": lambda: _tiled_reference(entry, comfyui),
         "ours": lambda: ours(entry),
@@ -161,7 +162,7 @@ def contestants(entry: Entry, comfyui: bool, only: Sequence[str]) -> list[Contes
 
 
 def core_model(path: Path) -> Any:
-    """By core's node "Load Upscale Model"."""
+    """A model loaded by core's node "Load Upscale Model"."""
     folder_paths = importlib.import_module("folder_paths")
     folder_paths.add_model_folder_path("upscale_models", str(path.parent))
     nodes = importlib.import_module("comfy_extras.nodes_upscale_model")
@@ -195,18 +196,18 @@ def _tiled_reference(entry: Entry, comfyui: bool) -> Contestant:
 
 
 def _tiled(batch: Tensor, network: nn.Module, scale: int) -> Tensor:
-    """As core tiles: tiles from the left and top on, what is left over last, faded over the whole overlap."""
+    """A copy of core's tiling: tiles start at the top left, the last ones are smaller, and blends span the overlap."""
     height, width = batch.shape[-2:]
     rows, columns = _spans(height), _spans(width)
     if len(rows) == len(columns) == 1:
         return network(batch).cpu()
     total = torch.zeros(1, 3, height * scale, width * scale)
     weights = torch.zeros(1, 1, height * scale, width * scale)
-    for top, tall in rows:
-        for left, wide in columns:
-            tile = network(batch[..., top : top + tall, left : left + wide]).cpu()
-            weight = _ramp(tall * scale, OVERLAP * scale)[:, None] * _ramp(wide * scale, OVERLAP * scale)
-            y, x = (slice(at * scale, (at + long) * scale) for at, long in ((top, tall), (left, wide)))
+    for top, h in rows:
+        for left, w in columns:
+            tile = network(batch[..., top : top + h, left : left + w]).cpu()
+            weight = _ramp(h * scale, OVERLAP * scale)[:, None] * _ramp(w * scale, OVERLAP * scale)
+            y, x = (slice(start * scale, (start + length) * scale) for start, length in ((top, h), (left, w)))
             total[..., y, x] += tile * weight
             weights[..., y, x] += weight
     return total.div_(weights)
@@ -226,7 +227,7 @@ def _ramp(length: int, fade: int) -> Tensor:
 
 
 def _full_frame(entry: Entry) -> Contestant:
-    """What an older APISR pack does: no tiles, and torch's autocast."""
+    """The method of an older APISR pack: no tiles, and torch's autocast."""
     network = copy.deepcopy(entry.network)
 
     def run(image: Tensor) -> Tensor:
@@ -238,7 +239,7 @@ def _full_frame(entry: Entry) -> Contestant:
 
 
 def networks(entry: Entry) -> list[Contestant]:
-    """The network alone: from a batch on the device to one there."""
+    """The network alone: maps a batch on the device to a batch on the device."""
     weights = sum(tensor.nbytes for tensor in (*entry.network.parameters(), *entry.network.buffers())) if GPU else 0
 
     def autocast(batch: Tensor) -> Tensor:
@@ -253,15 +254,15 @@ def networks(entry: Entry) -> list[Contestant]:
 
 def _our_network(entry: Entry) -> Contestant:
     model = load_model(entry.path, PRECISION, DEVICE)
-    # with the cast, which is the engine's: it hands the model a batch of the model's own dtype
+    # including the cast: the engine passes a batch of the model's own dtype
     return Contestant("ours", PRECISION, lambda batch: model(batch.to(model.dtype)))
 
 
 def whole(entry: Entry, image: Tensor) -> Tensor | None:
-    """The reference network on the whole picture in true fp32: (1, H, W, 3) -> the same; None if it does not fit."""
+    """The reference network's result for the whole picture in true fp32, (1, H, W, 3); None if it does not fit."""
     facts = load_model(entry.path).facts
     needed = engine.bytes_for(*image.shape[1:3], facts, torch.float32)
-    if needed > devices.usable_bytes(DEVICE):  # tried all the same, a CPU's system would kill the process
+    if needed > devices.usable_bytes(DEVICE):  # on a CPU the system would kill the process
         return None
     try:
         with exact_fp32():
@@ -274,12 +275,12 @@ def whole(entry: Entry, image: Tensor) -> Tensor | None:
 
 
 def difference(truth: Tensor | None) -> Callable[[Any], float | None]:
-    """A judge for `race`: the largest difference to the truth, in steps of 1/255."""
+    """A judge for `race`: the largest difference from `truth`, in steps of 1/255."""
 
     def judge(output: Tensor) -> float | None:
         if truth is None:
             return None
         rows = zip(output.split(256, dim=1), truth.split(256, dim=1), strict=True)
-        return max(float((one.float().clamp(0, 1) - other).abs().max()) for one, other in rows) * 255
+        return max(float((actual.float().clamp(0, 1) - expected).abs().max()) for actual, expected in rows) * 255
 
     return judge

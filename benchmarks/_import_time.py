@@ -1,6 +1,6 @@
-"""How long imports take in this fresh process, printed as JSON: ComfyUI's, then spandrel, then this pack's nodes.
+"""Measures import times in a fresh process, printed as JSON: ComfyUI, then spandrel, then this pack's nodes.
 
-ComfyUI imports spandrel before any pack, for its own upscale nodes; so it is not counted as ours.
+ComfyUI imports spandrel before any pack, for its own upscale nodes, so spandrel's time is not counted as ours.
 """
 
 from __future__ import annotations

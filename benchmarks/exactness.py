@@ -1,19 +1,20 @@
-"""How far a tiled picture is from the untiled one: our engine and core ComfyUI's tiling, the same network and tile.
+"""Measures how much tiled pictures differ from untiled ones, for our engine and for core ComfyUI's tiling.
 
     python dev.py bench exactness [--thorough] [--networks NAME ...]
 
-For each network and picture, against whole-image inference of the same network in fp32: the largest difference in
-steps of 1/255, the PSNR, and the share of pixels that are more than half a step off. Ours with the presets exact and
-fast, and in strips, which a small budget makes the engine choose. Tiles go from the smallest that the engine allows
-with the preset exact (a smaller tile is raised to it) to nearly the whole picture; all sizes are odd. `--thorough`
-crosses all pictures and batches with all tiles.
+Both use the same network and tile size and are compared with whole-image inference of that network in fp32: the largest
+difference in steps of 1/255, the PSNR, and the share of pixels that are more than half a step off. Our engine runs with
+the presets exact and fast, and in strips, which it chooses when the budget is small. Tile sizes range from the smallest
+that the engine allows with the preset exact (smaller ones are raised to it) to nearly the whole picture; all sizes are
+odd. `--thorough` combines all pictures and batches with all tile sizes.
 
 Weights: RRDB 4x, Compact and DAT-light are trained. RRDB 2x is the trained 4x network behind a pixel-unshuffle that
-averages 2x2 pixels, so it looks as far as a trained one. GRL's are random, since no trained ones are at hand, sharpened
-to look far (`far_seeing_grl` in tests/reference.py). GRL's output spans the range as it is.
+averages 2x2 pixels, so its effective receptive field is like a trained one's. GRL's weights are random, since trained
+ones are not available here, and sharpened for a large receptive field (`far_seeing_grl` in tests/reference.py). The
+output of this GRL spans the full range.
 
-Ends with 1 if, with the preset exact, RRDB, GRL or Compact is off by more than 0.5/255 anywhere, DAT's tiles fall below
-70 dB, or strips of any network are off by more than 1e-5 of the range.
+The exit code is 1 if, with the preset exact, RRDB, GRL or Compact is off by more than 0.5/255 anywhere, DAT's tiles
+fall below 70 dB, or strips of any network are off by more than 1e-5 of the range.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from torch import Tensor
 load_pack()
 load_comfyui()
 
-# only now can these be imported
+# these imports need the pack and ComfyUI to be loaded
 import comfy.utils  # noqa: E402
 from apisr_pack import engine  # noqa: E402
 from apisr_pack.apisr_archs import Facts, UpscaleModel  # noqa: E402
@@ -43,11 +44,11 @@ from apisr_pack.tests import reference, trained  # noqa: E402
 
 CORE_OVERLAP = 32
 LEAST_SIZE = (117, 131)
-"""Height and width of the pictures, where the network's halo does not ask for more."""
+"""Height and width of the pictures, unless the network's halo requires larger ones."""
 LIMIT = 0.5
-"""Of a finite network's tiles, in steps of 1/255."""
+"""Largest allowed difference for networks with a finite receptive field, in steps of 1/255."""
 LIMIT_DAT = 70.0
-"""PSNR of DAT's tiles, in dB."""
+"""Lowest allowed PSNR of DAT's tiles, in dB."""
 LIMIT_STRIPS = 1e-5 * 255
 CORE, EXACT, FAST, STRIPS = "ComfyUI", "ours, exact", "ours, fast", "ours, strips"
 
@@ -66,12 +67,12 @@ NETWORKS: dict[str, Callable[[], Weights]] = {
 
 
 def _talking() -> Tensor:
-    """Two frames that differ in the face only."""
+    """Two frames that differ only in the face."""
     sprites = (trained.art(f"sylvie_green_{face}.png") for face in ("normal", "smile"))
     return torch.cat([trained.on_background(sprite, trained.art("bg_uni.jpg"), 20, 400) for sprite in sprites])
 
 
-def _strangers() -> Tensor:
+def _unrelated() -> Tensor:
     """Two frames that have nothing in common."""
     sprite = trained.art("sylvie_blue_normal.png")
     scene = trained.on_background(sprite, trained.art("bg_lecturehall.jpg"), 20, 400)
@@ -82,9 +83,9 @@ SCENES: dict[str, tuple[Callable[[], Tensor], int, int]] = {
     "foliage": (lambda: trained.art("bg_uni.jpg"), 300, 400),
     "lecture hall": (lambda: trained.art("bg_lecturehall.jpg"), 250, 500),
     "talking": (_talking, 150, 620),
-    "strangers": (_strangers, 60, 440),
+    "unrelated": (_unrelated, 60, 440),
 }
-"""Pictures or batches of them, and the top left corner of the crop."""
+"""Pictures or batches, and the top left corner of the crop."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Case:
     """ "smallest", "middle" or "largest"."""
     presets: Sequence[str] = engine.PRESETS
     frames: int | None = None
-    """Take only so many of the scene."""
+    """Use only this many frames of the scene; None for all."""
 
 
 USUAL = (Case("foliage", "smallest"), Case("talking", "largest", ("exact",)))
@@ -103,7 +104,7 @@ THOROUGH = tuple(Case(scene, tile) for scene in SCENES for tile in ("smallest", 
 
 
 class Bench:
-    """One network, and what it makes of whole pictures."""
+    """One network, and its cached results for whole pictures."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -115,11 +116,11 @@ class Bench:
         return self.model.facts
 
     def size(self) -> tuple[int, int]:
-        """Odd, and enough for some of the smallest tiles along each side."""
+        """Height and width of the pictures: odd, and large enough for several of the smallest tiles along each side."""
         step = self.facts.alignment
         smallest = min(engine.plan(4096 + i, 4096, self.facts, tile=1).tile[0] for i in range(step))
-        room = max(16, step), max(30, step)
-        height, width = (max(least, smallest + more) for least, more in zip(LEAST_SIZE, room, strict=True))
+        margins = max(16, step), max(30, step)
+        height, width = (max(least, smallest + margin) for least, margin in zip(LEAST_SIZE, margins, strict=True))
         return height | 1, width | 1
 
     def tile(self, which: str) -> int:
@@ -128,7 +129,7 @@ class Bench:
         return {"smallest": smallest, "middle": (smallest + largest) // 2, "largest": largest}[which]
 
     def run(self, case: Case, strips: bool) -> Iterator[Row]:
-        """The rows of a case; strips: those of the picture in strips as well."""
+        """The rows of a case. strips: also run the picture in strips."""
         make, top, left = SCENES[case.scene]
         images = trained.crop(make(), top, left, *self.size())[: case.frames, ..., :3]
         tile = self.tile(case.tile)
@@ -136,10 +137,11 @@ class Bench:
         ways += [(f"ours, {preset}", partial(self._ours, images, tile=tile, preset=preset)) for preset in case.presets]
         if strips:
             ways.append((STRIPS, partial(self._ours, images, budget=self._budget_for_strips(images))))
-        for who, compute in ways:
+        for contestant, compute in ways:
             result, plan = compute()
             row = {"network": self.name, "picture": case.scene, "batch": len(images), "size": _size(images)}
-            yield {**row, "tile": tile, "who": who, "plan": plan, **compare(self._whole(case.scene, images), result)}
+            difference = compare(self._whole(case.scene, images), result)
+            yield {**row, "tile": tile, "who": contestant, "plan": plan, **difference}
 
     def _whole(self, scene: str, images: Tensor) -> Tensor:
         key = scene, len(images)
@@ -149,7 +151,7 @@ class Bench:
         return self.whole[key]
 
     def _core(self, images: Tensor, tile: int) -> tuple[Tensor, str]:
-        """As core's "Upscale Image (using Model)" does it, with another tile, which like core's is a multiple of 16."""
+        """Like core's "Upscale Image (using Model)", but with this tile size, rounded down to a multiple of 16."""
         tile = tile // 16 * 16
         sizes = {"tile_x": tile, "tile_y": tile, "overlap": CORE_OVERLAP, "upscale_amount": self.model.scale}
         with torch.inference_mode():
@@ -157,14 +159,14 @@ class Bench:
         steps = comfy.utils.get_tiled_scale_steps(images.shape[2], images.shape[1], tile, tile, CORE_OVERLAP)
         return batch.movedim(-3, -1).clamp(0, 1), f"{steps} tiles of {tile}x{tile}"
 
-    def _ours(self, images: Tensor, **how: Any) -> tuple[Tensor, str]:
-        said: list[str] = []
+    def _ours(self, images: Tensor, **options: Any) -> tuple[Tensor, str]:
+        lines: list[str] = []
         with torch.inference_mode():
-            result = engine.upscale(self.model, images, tell=said.append, **how)
-        return result, said[0].split(": ", 1)[1]
+            result = engine.upscale(self.model, images, tell=lines.append, **options)
+        return result, lines[0].split(": ", 1)[1]
 
     def _budget_for_strips(self, images: Tensor) -> int:
-        """Enough for the narrowest strips, which must be less than enough for the whole picture."""
+        """A budget for the smallest strips, too small for the whole picture at once."""
         assert self.facts.strips is not None
         rows = estimate.least_strip(self.facts.strips)
         return int(1.01 * estimate.bytes_for(*images.shape[1:3], self.facts, torch.float32, rows))
@@ -193,19 +195,19 @@ def is_wrong(row: Row) -> bool:
 
 
 def summary(rows: list[Row]) -> str:
-    """The worst of each network and way, as a table in Markdown: the largest difference, its PSNR, and where."""
+    """A Markdown table with the worst case of each network and tiling: largest difference, PSNR, pixels off, plan."""
     lines = ["| network | tiling | max, /255 | PSNR, dB | pixels off | worst with |", "|---|---|---|---|---|---|"]
     for network in dict.fromkeys(row["network"] for row in rows):
-        for who in (CORE, EXACT, FAST, STRIPS):
-            mine = [row for row in rows if (row["network"], row["who"]) == (network, who)]
-            if not mine:
+        for contestant in (CORE, EXACT, FAST, STRIPS):
+            own = [row for row in rows if (row["network"], row["who"]) == (network, contestant)]
+            if not own:
                 continue
-            worst = max(mine, key=lambda row: row["max"])
-            psnr = min((row["psnr"] for row in mine if row["psnr"] is not None), default=None)
-            share = max(row["share_off_percent"] for row in mine)
+            worst = max(own, key=lambda row: row["max"])
+            psnr = min((row["psnr"] for row in own if row["psnr"] is not None), default=None)
+            share = max(row["share_off_percent"] for row in own)
             off = f"{share:.2f} %" if share else "none"
-            where = f"{worst['picture']}, {worst['size']}, {worst['plan']}"
-            lines.append(f"| {network} | {who} | {_short(worst['max'])} | {psnr or 'equal'} | {off} | {where} |")
+            case = f"{worst['picture']}, {worst['size']}, {worst['plan']}"
+            lines.append(f"| {network} | {contestant} | {_short(worst['max'])} | {psnr or 'equal'} | {off} | {case} |")
     return "\n".join(lines)
 
 
@@ -221,7 +223,7 @@ def _line(row: Row) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--thorough", action="store_true", help="all pictures with all tiles: some hours")
+    parser.add_argument("--thorough", action="store_true", help="all pictures with all tile sizes; takes hours")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
     arguments = parser.parse_args()
     names: list[str] = arguments.networks

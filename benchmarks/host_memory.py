@@ -1,10 +1,10 @@
-"""Peak host memory of a batch: core's node, the list-and-cat of older packs, and ours.
+"""Measures the peak host memory of a batch with core's node, the list-and-cat method of older packs, and ours.
 
     python dev.py bench host_memory [--frames 16]
 
-Frames of 1280x720 go through a nearest-neighbour 4x model, which costs no memory of its own, each way in a process of
-its own. Printed: the peak of the resident memory above what it was before, in MiB and in parts of the output, and
-whether the output is contiguous (a save of one that is not copies it all again).
+Frames of 1280x720 go through a nearest-neighbor 4x model, which needs no memory of its own. Each method runs in its own
+process. Printed are the increase of the peak resident memory, in MiB and relative to the output, and whether the output
+is contiguous (if not, saving it copies it again).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Nearest(nn.Module):
 
 
 class Model:
-    """As much of an UPSCALE_MODEL as all three need."""
+    """The parts of an UPSCALE_MODEL that all three methods need."""
 
     scale = SCALE
     input_channels = output_channels = 3
@@ -67,13 +67,13 @@ def upscale(way: str, model: Model, images: Tensor) -> Tensor:
 
 
 def measure(way: str, frames: int) -> dict[str, Any]:
-    """In a fresh process: the peak only ever rises."""
+    """Measure one method. Must run in a fresh process, since the peak never falls."""
     load_pack()
     load_comfyui()
     images = torch.rand(frames, HEIGHT, WIDTH, 3)
     model = Model()
     with torch.inference_mode():
-        upscale(way, model, images[:1, :64, :64])  # imports and thread pools are not the batch's
+        upscale(way, model, images[:1, :64, :64])  # so that imports and thread pools are not counted
         before = _peak_bytes()
         started = time.process_time()
         result = upscale(way, model, images)

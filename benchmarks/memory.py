@@ -1,14 +1,14 @@
-"""Peak activation memory of each network, at once and in strips, against what the engine plans with.
+"""Measures the peak activation memory of each network, whole and in strips, and compares it with the engine's estimate.
 
     python dev.py bench memory [--half] [--networks NAME ...]
 
-Runs networks with random weights on the CPU under torch's profiler and replays the allocations: the most that was
-allocated at once in one forward pass, weights and input not counted. `--half` does so in bf16 as well. The peak does
-not depend on how many blocks a network has, so the large ones have fewer here.
+Networks with random weights run on the CPU under torch's profiler, and the recorded allocations are replayed to find
+the peak of one forward pass, not counting weights and input. `--half` also measures in bf16. The peak does not depend
+on the number of blocks, so large networks have fewer blocks here.
 
-Then the same of spandrel's networks, and how much less DAT takes in strips. Ends with 1 if the engine's claim is less
-than 0.8 or more than 1.25 times the measurement anywhere; of spandrel's, more than 1.45 times, or 2 times
-where the engine has but a guess. The figures in each network's `facts` come from here.
+The same is measured for spandrel's networks, and how much less memory DAT takes in strips. The exit code is 1 if an
+estimate is less than 0.8 times or more than 1.25 times the measurement. For spandrel's networks the upper limit is 1.45
+times, or 2 times if the engine can only guess. The figures in each network's `facts` come from this benchmark.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 
 load_pack()
 
-# only now can these be imported
+# these imports need the pack to be loaded
 from apisr_pack.apisr_archs import Facts, facts_of  # noqa: E402
 from apisr_pack.apisr_archs.networks.registry import load_weights  # noqa: E402
 from apisr_pack.engine import bytes_for  # noqa: E402
@@ -38,15 +38,15 @@ from spandrel import MAIN_REGISTRY  # noqa: E402
 SIZES = ((64, 64), (128, 128), (256, 128), (117, 131))
 """Height and width of the images."""
 SLOW = {"RRDB 4x, 23 blocks"}
-"""Measured at the first size only, as all networks are in bf16."""
+"""Measured only at the first size. (In bf16 that applies to all networks.)"""
 STRIPS = (16, 32, 64)
 LOW, HIGH = 0.8, 1.25
-"""What the claim may be, in parts of the measurement."""
+"""Limits of the estimate, relative to the measurement."""
 SPANDREL = "spandrel "
-"""Before the names of its networks."""
+"""Prefix for the names of spandrel's networks."""
 HIGH_FOREIGN = 1.45
 UNKNOWN, HIGH_UNKNOWN = f"{SPANDREL}GRL 4x", 2.0
-"""The engine has no facts for this one but a guess, which stands for all that are unknown to it."""
+"""The engine can only guess the facts of this network; it represents all unknown ones."""
 
 Weights = dict[str, Tensor]
 SHORT = {"depth": [2, 2], "num_heads": [6, 6]}
@@ -88,8 +88,9 @@ class Measured:
     width: int
     strip: int | None
     measured: int
-    """Bytes."""
+    """In bytes."""
     claimed: int
+    """The engine's estimate, in bytes."""
 
     @property
     def ratio(self) -> float:
@@ -111,10 +112,10 @@ class Measured:
         return {**vars(self), "ratio": round(self.ratio, 3)}
 
 
-def peak_bytes(network: nn.Module, image: Tensor, **how: Any) -> int:
-    """The most that was allocated at once during one forward pass, weights and input not counted."""
+def peak_bytes(network: nn.Module, image: Tensor, **options: Any) -> int:
+    """Peak of the allocated memory during one forward pass, in bytes, not counting weights and input."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded, torch.inference_mode():
-        network(image, **how)
+        network(image, **options)
     events = recorded.profiler.kineto_results.events()
     held = peak = 0
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
@@ -124,7 +125,7 @@ def peak_bytes(network: nn.Module, image: Tensor, **how: Any) -> int:
 
 
 def ways(facts: Facts, height: int) -> Iterator[int | None]:
-    """At once, and in strips of each number of rows that the network can have and that is less than the whole."""
+    """Rows per strip: None (whole), then each of `STRIPS` that the network supports and that is less than `height`."""
     yield None
     if facts.strips:
         yield from (rows for rows in STRIPS if rows < height and rows % facts.strips.multiple == 0)
@@ -157,14 +158,14 @@ def ours(names: list[str], dtype: torch.dtype) -> Iterator[Measured]:
 
 
 def references(names: list[str]) -> Iterator[Measured]:
-    """spandrel's networks, with the facts that the engine has for them. They do not run in strips."""
+    """Measurements of spandrel's networks, which do not run in strips, with the engine's facts for them."""
     for name in names:
         model = MAIN_REGISTRY.load(dict(NETWORKS[name]()))
         yield from measure(f"{SPANDREL}{name}", model.model.eval(), facts_of(model), torch.float32)
 
 
 def savings(own: list[Measured], theirs: list[Measured]) -> list[dict[str, Any]]:
-    """How much less DAT takes in strips, of every size: than at once, and than spandrel's network does."""
+    """How many times less memory DAT takes in strips, compared with whole, and with spandrel's network."""
     rows: list[dict[str, Any]] = []
     at_once = {(m.network, m.height, m.width): m.measured for m in [*own, *theirs] if m.strip is None}
     for m in own:
@@ -183,12 +184,12 @@ def main() -> int:
     parser.add_argument("--half", action="store_true", help="bf16 as well")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore", category=UserWarning)  # of the profiler, and of spandrel's networks
+    warnings.filterwarnings("ignore", category=UserWarning)  # from the profiler, and from spandrel's networks
     names: list[str] = arguments.networks
     own = table("Ours, fp32", ours(names, torch.float32))
     half = table("Ours, bf16", ours(names, torch.bfloat16)) if arguments.half else []
     theirs = table("spandrel's, fp32", references([n for n in names if n not in SLOW]))
-    print("\nHow many times less memory DAT takes in strips: than at once, and than spandrel's")
+    print("\nHow many times less memory DAT takes in strips, compared with whole, and with spandrel's network")
     saved = savings(own, theirs)
     for row in saved:
         size = f"{row['width']}x{row['height']}"

@@ -1,9 +1,9 @@
-"""Draw what `compare` measured: how many times as fast as core ComfyUI's node, per model and size.
+"""Plots the results of `compare`: speed relative to core ComfyUI's node, for each model and size.
 
     python dev.py bench plot benchmarks/results/compare_cpu.json [MORE.json ...]
 
-Several records of one device, such as one per model, make one picture: docs/images/speed_<device>.png.
-Bars are ours; a diamond is the reference network on the full frame under fp16 autocast, where that was measured.
+Several records of the same device, for example one per model, are combined in docs/images/speed_<device>.png. Bars are
+our engine; diamonds are the reference network on the full frame under fp16 autocast, if that was measured.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-COLOURS = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")
+COLORS = ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b")
 RIVAL = "full frame, fp16 autocast"
 NAMES = {"core": "ComfyUI's node", "reference, core's tiling": "the reference network in ComfyUI's tiling"}
 GROUP = 0.88
-"""Width of a model's bars together; models are 1 apart."""
+"""Total width of a model's bars; the distance between models is 1."""
 
 Row = dict[str, Any]
 
 
 def read(paths: list[Path]) -> tuple[dict[str, Any], list[Row]]:
-    """The first record, and the rows of all that have a speed."""
+    """The first record, and the rows of all records that have a speed."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     devices = {record["device"] for record in records}
     if len(devices) > 1:
         sys.exit(f"These records are of different devices: {', '.join(sorted(devices))}.")
     rows = [row for record in records for row in record["rows"] if row.get("speed_up") and row.get("size")]
     if not any(row["contestant"] == "ours" for row in rows):
-        sys.exit(f"There are no speeds of pictures in {', '.join(map(str, paths))}. Make some by `compare`.")
+        sys.exit(f"{', '.join(map(str, paths))}: no speeds of pictures found. Measure some with `compare`.")
     return records[0], rows
 
 
@@ -53,12 +53,12 @@ def draw(axes: Axes, rows: list[Row]) -> None:
     sizes = sorted({size for _, size in ours}, key=_pixels)
     width = GROUP / len(sizes)
     for number, size in enumerate(sizes):
-        places = {model: at - GROUP / 2 + width * (number + 0.5) for at, model in enumerate(models)}
+        places = {model: center - GROUP / 2 + width * (number + 0.5) for center, model in enumerate(models)}
         found = {model: ours[model, size] for model in models if (model, size) in ours}
         heights = [value - start for value in found.values()]
-        colour = COLOURS[min(number, len(COLOURS) - 1)]
+        bar_color = COLORS[min(number, len(COLORS) - 1)]
         x = [places[model] for model in found]
-        bars = axes.bar(x, heights, width * 0.92, bottom=start, label=size, color=colour)
+        bars = axes.bar(x, heights, width * 0.92, bottom=start, label=size, color=bar_color)
         axes.bar_label(bars, [_short(value) for value in found.values()], padding=2, fontsize=8)
         marks = {places[model]: rival[model, size] for model in found if (model, size) in rival}
         axes.plot(list(marks), list(marks.values()), "D", color="#d94801", markersize=5)
@@ -68,7 +68,7 @@ def draw(axes: Axes, rows: list[Row]) -> None:
 
 
 def _scale(axes: Axes, values: list[float]) -> float:
-    """Set up the axis; returns where bars start: at 0, or on a logarithmic axis at 1."""
+    """Set up the axis. Returns the value at which bars start: 0, or 1 on a logarithmic axis."""
     low, high = min(1.0, *values), max(1.0, *values)
     axes.axhline(1, color="black", linewidth=1)
     axes.grid(axis="y", alpha=0.3)

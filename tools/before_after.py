@@ -1,6 +1,6 @@
 """before_after.py BEFORE AFTER OUT: both pictures side by side at the size of AFTER.
 
-BEFORE is enlarged to plain big pixels, so that the picture shows what the model had to work with.
+BEFORE is enlarged by repeating pixels, so that the picture shows the model's actual input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def side_by_side(before: Path, after: Path, out: Path) -> None:
-    """Write `out`, twice as wide as `after`. Transparent parts are shown on white."""
+    """Write `out`, twice as wide as `after`, with transparent areas on white."""
     right = _on_white(after)
     left = _on_white(before).resize(right.size, Image.Resampling.NEAREST)
     both = Image.new("RGB", (2 * right.width, right.height))

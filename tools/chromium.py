@@ -1,4 +1,4 @@
-"""The browser for the browser tests. Standard library only; installs nothing."""
+"""Finds the browser for the browser tests. Standard library only; installs nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from .process import SetupFailed
 
 NO_CHROMIUM = (
-    "The browser tests need Chromium or Chrome, and there is none. Install it (Debian: apt-get install chromium; "
-    "elsewhere: from its website, or python -m playwright install chromium), or set CHROMIUM to its program."
+    "The browser tests need Chromium or Chrome, and none was found. Install it (Debian: apt-get install chromium; "
+    "elsewhere: from its website, or python -m playwright install chromium), or set CHROMIUM to its executable."
 )
 
 _NAMES = (
@@ -31,11 +31,11 @@ _PATHS = (
 
 
 def find_chromium() -> Path | None:
-    """The program that $CHROMIUM names, else an installed browser. Raises SetupFailed if CHROMIUM names no file."""
+    """The executable in $CHROMIUM, else an installed browser. Raises SetupFailed if CHROMIUM is not a file."""
     named = os.environ.get("CHROMIUM")
     if named:
         if not Path(named).is_file():
-            raise SetupFailed(f"CHROMIUM={named} is no file. Set it to the browser's program or unset it.")
+            raise SetupFailed(f"CHROMIUM={named} is no file. Set it to the browser's executable, or unset it.")
         return Path(named)
     for name in _NAMES:
         found = shutil.which(name)

@@ -1,6 +1,6 @@
 """The event stream of a ComfyUI server.
 
-A WebSocket reader in the standard library alone: dev.py follows a run from a bare Python with it.
+A WebSocket reader that needs only the standard library, so that dev.py can follow a run from a bare Python.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import time
 from typing import Any
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
-_NODE_TEXT = 3  # kind of a binary message: text on a node
+_NODE_TEXT = 3  # type of a binary message: text on a node
 
 
 class EventStream:
-    """The messages that the server sends to one client, but for previews.
+    """The messages that the server sends to one client, except previews.
 
-    Only what ComfyUI needs of RFC 6455: no extensions, no TLS, nothing sent but pongs.
+    Implements only the part of RFC 6455 that ComfyUI needs: no extensions, no TLS; sends nothing but pongs.
     """
 
     def __init__(self, host: str, port: int, client_id: str) -> None:
@@ -40,9 +40,9 @@ class EventStream:
     def next(self, deadline: float) -> dict[str, Any]:
         """The next message: {"type": str, "data": dict}.
 
-        Text on a node, which comes in binary, is {"type": "progress_text", "data": {"node": str, "text": str}}.
-        `deadline` is a time.monotonic() value. Raises TimeoutError after it, ConnectionError when the server
-        goes away.
+        Text on a node, which is sent in binary, becomes {"type": "progress_text", "data": {"node": str, "text": str}}.
+        `deadline` is a time.monotonic() value. Raises TimeoutError after the deadline, and ConnectionError when the
+        server disconnects.
         """
         while True:
             kind, payload = self._read_message(deadline)
@@ -54,15 +54,15 @@ class EventStream:
                 return {"type": "progress_text", "data": {"node": node, "text": text}}
 
     def close(self) -> None:
-        """Hang up; the server needs no farewell."""
+        """Close the connection; the server needs no close frame."""
         with contextlib.suppress(OSError):
             self._socket.close()
 
     def _read_message(self, deadline: float) -> tuple[int, bytes]:
-        """Join the frames of one message and answer pings that come in between."""
+        """Join the frames of one message, and answer pings in between."""
         kind, parts = _CONTINUATION, []
         while True:
-            # Wait only between frames: a time-out inside one would lose the place in the stream.
+            # Wait only between frames: a timeout inside a frame would lose the position in the stream.
             self._wait_for_data(deadline)
             opcode, final, payload = self._read_frame()
             if opcode == _CLOSE:
@@ -79,10 +79,10 @@ class EventStream:
     def _wait_for_data(self, deadline: float) -> None:
         if self._buffer:
             return
-        left = deadline - time.monotonic()
-        if left <= 0:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("no event from ComfyUI in time")
-        self._socket.settimeout(left)
+        self._socket.settimeout(remaining)
         try:
             self._buffer = self._receive()
         except TimeoutError as error:

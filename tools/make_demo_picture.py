@@ -1,9 +1,9 @@
-"""Make tests/art/demo.png, the small anime cut that the demo and the tests upscale.
+"""Creates tests/art/demo.png, the small anime picture that the demo and the tests upscale.
 
     python tools/make_demo_picture.py
 
-A sprite is pasted on a background as the game does, framed from the head to the waist and scaled down to two
-thirds with an antialiased filter, so that a 4x upscale has detail to bring back. Needs Pillow.
+A sprite is pasted on a background as in the game, cropped from the head to the waist, and scaled down to two thirds
+with an antialiased filter, so that a 4x upscale has detail to restore. Needs Pillow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIZE = (384, 288)
 
 
 def make_demo_picture() -> Image.Image:
-    """Return the cut as an RGB picture of SIZE."""
+    """Return the cropped scene as an RGB picture of SIZE."""
     with Image.open(ART / "bg_uni.jpg") as background, Image.open(ART / "sylvie_green_smile.png") as sprite:
         scene = background.convert("RGB")
         scene.paste(sprite, SPRITE_AT, mask=sprite)

