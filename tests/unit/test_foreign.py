@@ -20,7 +20,7 @@ from apisr_pack.engine import bytes_for, plan, prepare, upscale
 from apisr_pack.tests import foreign, reference, trained
 from apisr_pack.tests.reference import save
 from apisr_pack.tests.standins import StandIn
-from spandrel import MAIN_REGISTRY, ImageModelDescriptor, SizeRequirements
+from spandrel import MAIN_REGISTRY, ImageModelDescriptor, ModelTiling, SizeRequirements
 from spandrel.architectures.ESRGAN import ESRGAN
 from spandrel.architectures.GFPGAN import GFPGAN
 from torch import Tensor, nn
@@ -132,6 +132,14 @@ def test_an_unknown_model_s_requirements_are_taken() -> None:
     facts = facts_of(model)
     assert (facts.alignment, facts.padding, facts.minimum, facts.square) == (96, 12, 48, True)
     assert facts.padded(50, 13) == (60, 60)
+
+
+@pytest.mark.parametrize("tiling", ModelTiling)
+def test_a_model_that_makes_its_own_tiles_gets_whole_pictures(tiling: ModelTiling) -> None:
+    """The others may be cut into tiles, even if their authors would rather not."""
+    facts = facts_of(SimpleNamespace(scale=2, tiling=tiling))
+    assert facts.tiling == (tiling is not ModelTiling.INTERNAL)
+    assert (len(plan(900, 900, facts, tile=300)) > 1) == facts.tiling
 
 
 def difference(model: Any, images: Tensor, **how: Any) -> float:
@@ -257,6 +265,20 @@ def test_grl_of_apisr_s_kind_has_no_shifted_stripes(changes: dict[str, Any], tmp
     assert is_misread_grl(misread)
     assert not is_misread_grl(model)
     assert (misread(image) - model(image)).abs().max() > 1e-3, "the shift should show"
+
+
+@pytest.mark.parametrize("changes", [{"stripe_size": [8, 16]}, {"window_size": 16}], ids=str)
+def test_other_grls_keep_their_shifted_stripes(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Their windows or their stripes are not 8x8."""
+    small = {"embed_dim": 16, "depths": [4], "num_heads_window": [2], "num_heads_stripe": [2]}
+    shifted, unshifted = (reference.grl(stripe_shift=shift, **small, **changes) for shift in (True, False))
+    weights = reference.official_state_dict(reference.perturbed(shifted))
+    unshifted.eval().load_state_dict(shifted.state_dict())
+    model, image = load_model(save(weights, tmp_path / "a.pth")), torch.rand(1, 3, 32, 48)
+    assert not is_misread_grl(MAIN_REGISTRY.load(dict(weights)))
+    with torch.inference_mode():
+        assert (model(image) - shifted(image).clamp(0, 1)).abs().max() <= 1e-5
+        assert (model(image) - unshifted(image).clamp(0, 1)).abs().max() > 1e-3, "the shift should show"
 
 
 # What is refused, when it loads

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import UpscaleModel, copy_network, load_model
+from apisr_pack.apisr_archs import TileMeans, UpscaleModel, Way, copy_network, load_model
 from apisr_pack.engine import upscale
 from apisr_pack.tests.reference import rrdb_state_dict, save
 from apisr_pack.tests.standins import FACTS, HalfModel, Nearest, enlarged
@@ -82,6 +82,15 @@ def test_another_thread_keeps_its_weights_while_one_computes_in_fp32(tmp_path: P
     model(image)
     assert len(results) == 1, "the picture should have overflowed"
     torch.testing.assert_close(results[0], expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("way", [Way(16), Way(means=TileMeans([torch.zeros(1)]))], ids=["strips", "means"])
+def test_what_overflowed_is_computed_again_in_the_same_way(way: Way, tmp_path: Path) -> None:
+    """In strips it must fit into the same memory; and a tile goes on with the means of the picture."""
+    model, ways = overflowing(tmp_path), []
+    model.model.register_forward_pre_hook(lambda _, args: ways.append((args[0].dtype, args[1])))
+    model(torch.rand(1, 3, 40, 8), way=way)
+    assert ways == [(torch.float16, way), (torch.float32, way)]
 
 
 class Scribbler(Nearest):

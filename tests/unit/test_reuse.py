@@ -12,6 +12,7 @@ import torch
 from apisr_pack.apisr_archs import UpscaleModel, load_model
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import passes, upscale
+from apisr_pack.engine.reuse import Area, part_to_compute
 from apisr_pack.tests import reference, trained
 from apisr_pack.tests.standins import BlurModel, Counted
 from hypothesis import given, settings
@@ -122,6 +123,26 @@ def test_networks_that_cannot_be_tiled_get_whole_frames() -> None:
     got, expected, counted, _ = with_and_without(model, frames)
     assert torch.equal(got, expected)
     assert counted.shapes == [(128, 128)] * 2
+
+
+@pytest.mark.parametrize(
+    ("minimum", "size", "changed", "is_computed_alone"),
+    [
+        (32, (400, 400), (1, 1), True),
+        (33, (400, 400), (1, 1), False),
+        (40, (400, 40), (1, 40), False),  # too low
+        (40, (40, 400), (40, 1), False),  # too narrow
+        (64, (400, 40), (57, 40), True),  # as narrow as the frame, which the network pads as well
+        (64, (40, 400), (40, 57), True),
+    ],
+)
+def test_no_part_is_smaller_than_what_the_network_pads(
+    minimum: int, size: tuple[int, int], changed: tuple[int, int], is_computed_alone: bool
+) -> None:
+    """It would pad the part where it does not pad the frame. What is read of one changed pixel is 32x32."""
+    area = Area(0, changed[0], 0, changed[1])
+    part = part_to_compute(area, *size, replace(BlurModel().facts, minimum=minimum))
+    assert (part is not None) == is_computed_alone
 
 
 # Everywhere in a frame

@@ -80,6 +80,14 @@ def test_the_strictest_output_decides() -> None:
         assert printable("é") == "é"
 
 
+@pytest.mark.parametrize("name", ["__stdout__", "__stderr__"])
+def test_the_original_streams_count_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ComfyUI and other packs put in their place writes to them, whatever encoding it says it has."""
+    with output_in("utf-8"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+        assert printable("é") == "\\xe9"
+
+
 def test_an_output_that_replaces_by_itself_needs_no_escapes() -> None:
     with output_in("ascii", errors="backslashreplace"):
         assert printable(NAME) == NAME
