@@ -110,12 +110,12 @@ def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterato
         for way in arguments.ways:
             row = {"model": entry.model.name, "weights": entry.weights, "precision": precision, "way": way}
             try:
-                output, more = WAYS[way](load_model(entry.path, precision, DEVICE), image)
+                output, measured = WAYS[way](load_model(entry.path, precision, DEVICE), image)
             except Exception as error:  # reported; the other ways are still tried
-                more = {"problem": first_line(error)}
+                measured = {"problem": first_line(error)}
             else:
                 row["max_255"] = judge(output)
-            yield {**row, **more}
+            yield {**row, **measured}
             release()
 
 

@@ -40,7 +40,7 @@ class Callbacks:
     on_tile: OnTile | None = None
     """See `OnTile`."""
     is_cancelled: Callable[[], bool] | None = None
-    """Called after each layer; may raise an exception of its own instead of returning True."""
+    """Called at every layer and tile; may raise its own exception instead of returning True."""
     tell: Callable[[str], None] = log.info
     """Called with a line of text for the user: the plan, reused frames, fallbacks."""
     is_out_of_memory: Callable[[BaseException], bool] = is_out_of_memory
@@ -67,15 +67,9 @@ class Session:
         self.has_reported_nan = False
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """Upscale one picture, and return it when it is complete.
+        """Upscale one picture, (H, W, C) as given to `prepare`, floats in [0, 1] -> (H', W', C) in [0, 1].
 
         Do not modify the result before the next call: the next picture may copy parts of it.
-
-        Args:
-            picture: (H, W, C) as given to `prepare`, floats in [0, 1].
-
-        Returns:
-            (H', W', C), in [0, 1].
 
         Raises:
             ValueError: the picture has another shape, or is not floating point.
@@ -205,7 +199,7 @@ def upscale(
     Args:
         model: a model from `load_model` or any other loader; it is called with (B, C, H, W) in [0, 1].
         images: (B, H, W, C), floats in [0, 1]; C is 1 (gray), 3 (RGB) or 4 (RGBA). Any B, dtype, device and strides.
-            (H, W, C) is taken as one picture, any other 3D shape as a batch of gray pictures, (B, H, W).
+            (H, W, C) is treated as one picture, any other 3D shape as a batch of gray pictures, (B, H, W).
             Values outside [0, 1] are clamped; NaN becomes 0.
         tile, overlap, preset: see `plan`. None: chosen to fit into memory.
         size: height and width of the output; None for the model's scale. Reached by an antialiased resize. If it is
@@ -229,9 +223,8 @@ def upscale(
     images = arguments.pictures(images)
     size = None if size is None else arguments.output_size(size)
     arguments.floats(output_dtype, "output_dtype")
-    placement = Placement(
-        None if device is None else torch.device(device), budget, output_dtype, torch.device(output_device)
-    )
+    network_device = None if device is None else torch.device(device)
+    placement = Placement(network_device, budget, output_dtype, torch.device(output_device))
     callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, is_out_of_memory)
     if not len(images):  # an empty batch; its height and width may be 0 too
         scale = facts_of(model).scale
