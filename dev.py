@@ -181,11 +181,11 @@ def _upscale_picture(server: ComfyServer, host: Host) -> Path:
     result = server.run(workflow, on_event=_show_progress, timeout=3600)
     say(f"\nUpscaled in {time.monotonic() - started:.1f} s")
     OUTPUT.mkdir(exist_ok=True)
-    after, both = OUTPUT / "upscaled.png", OUTPUT / "before_after.png"
-    after.write_bytes(server.images(result, savers[0])[0])
+    upscaled, comparison = OUTPUT / "upscaled.png", OUTPUT / "before_after.png"
+    upscaled.write_bytes(server.images(result, savers[0])[0])
     script = ROOT / "tools" / "before_after.py"
-    process.run_logged([host.python, script, PICTURE, after, both], "before_after", "See the log.")
-    return both
+    process.run_logged([host.python, script, PICTURE, upscaled, comparison], "before_after", "See the log.")
+    return comparison
 
 
 def _show_progress(event: dict[str, Any]) -> None:

@@ -132,10 +132,10 @@ def sample(call: Callable[[], Any]) -> tuple[float, float, int, int, Any]:
     GPU memory is in bytes, minus what was allocated before.
     """
     gpu = torch.cuda.is_available()
-    before = 0
+    baseline = 0
     if gpu:
         torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
+        baseline = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     started, cpu_started = time.perf_counter(), time.process_time()
     output = call()
@@ -145,7 +145,7 @@ def sample(call: Callable[[], Any]) -> tuple[float, float, int, int, Any]:
     if not gpu:
         return seconds, cpu_seconds, 0, 0, output
     peak, after = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
-    return seconds, cpu_seconds, peak - before, after - before, output
+    return seconds, cpu_seconds, peak - baseline, after - baseline, output
 
 
 def first_line(error: Exception) -> str:
@@ -161,9 +161,9 @@ def release() -> None:
 def held_by(build: Callable[[], Contestant]) -> Contestant:
     """Build a contestant and record how much GPU memory stays allocated for it."""
     gpu = torch.cuda.is_available()
-    before = torch.cuda.memory_allocated() if gpu else 0
+    baseline = torch.cuda.memory_allocated() if gpu else 0
     contestant = build()
-    contestant.held = torch.cuda.memory_allocated() - before if gpu else 0
+    contestant.held = torch.cuda.memory_allocated() - baseline if gpu else 0
     return contestant
 
 

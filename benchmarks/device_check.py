@@ -43,6 +43,7 @@ from _contestants import (
     whole,
 )
 from _measure import first_line, release, sample
+from apisr_pack.apisr_archs import Way
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -82,7 +83,7 @@ def in_tiles(model: Any, image: Tensor) -> tuple[Tensor, Row]:
 
 def in_strips(model: Any, image: Tensor) -> tuple[Tensor, Row]:
     batch = image.movedim(-1, 1).to(DEVICE)
-    return _measured(lambda: model(batch, rows=64).movedim(1, -1).cpu())
+    return _measured(lambda: model(batch, way=Way(rows=64)).movedim(1, -1).cpu())
 
 
 def clip(model: Any, image: Tensor) -> tuple[Tensor, Row]:
@@ -110,12 +111,12 @@ def check(entry: Entry, arguments: argparse.Namespace, image: Tensor) -> Iterato
         for way in arguments.ways:
             row = {"model": entry.model.name, "weights": entry.weights, "precision": precision, "way": way}
             try:
-                output, more = WAYS[way](load_model(entry.path, precision, DEVICE), image)
+                output, measured = WAYS[way](load_model(entry.path, precision, DEVICE), image)
             except Exception as error:  # reported; the other ways are still tried
-                more = {"problem": first_line(error)}
+                measured = {"problem": first_line(error)}
             else:
                 row["max_255"] = judge(output)
-            yield {**row, **more}
+            yield {**row, **measured}
             release()
 
 

@@ -74,10 +74,10 @@ def measure(way: str, frames: int) -> dict[str, Any]:
     model = Model()
     with torch.inference_mode():
         upscale(way, model, images[:1, :64, :64])  # so that imports and thread pools are not counted
-        before = _peak_bytes()
+        baseline = _peak_bytes()
         started = time.process_time()
         result = upscale(way, model, images)
-    peak = _peak_bytes() - before
+    peak = _peak_bytes() - baseline
     return {
         "way": way,
         "frames": frames,

@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 load_pack()
 
 # these imports need the pack to be loaded
-from apisr_pack.apisr_archs import Facts, facts_of  # noqa: E402
+from apisr_pack.apisr_archs import Facts, Way, facts_of  # noqa: E402
 from apisr_pack.apisr_archs.networks.registry import load_weights  # noqa: E402
 from apisr_pack.engine import bytes_for  # noqa: E402
 from apisr_pack.tests import reference  # noqa: E402
@@ -138,7 +138,7 @@ def measure(name: str, network: nn.Module, facts: Facts, dtype: torch.dtype) -> 
     for height, width in SIZES[:1] if slow else SIZES:
         image = torch.rand(1, 3, height, width, dtype=dtype)
         for rows in ways(facts, height):
-            peak = peak_bytes(network, image, **({"rows": rows} if rows else {}))
+            peak = peak_bytes(network, image, **({"way": Way(rows)} if rows else {}))
             yield Measured(name, short, height, width, rows, peak, bytes_for(height, width, facts, dtype, rows))
 
 

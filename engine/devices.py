@@ -47,11 +47,11 @@ def measured(device: torch.device) -> Iterator[Peak]:
         yield peak
         return
     statistics: Any = getattr(torch, device.type).memory_stats
-    before = statistics(device)
+    baseline = statistics(device)
     yield peak
     highest = statistics(device).get(HIGHEST, 0)
-    if highest > before.get(HIGHEST, 0):
-        peak.bytes = highest - before.get(ALLOCATED, 0)
+    if highest > baseline.get(HIGHEST, 0):
+        peak.bytes = highest - baseline.get(ALLOCATED, 0)
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -13,7 +13,7 @@ LEARN_ALL_FROM = 256 * 256
 """Tiles from this many input pixels on may also raise it. Libraries allocate workspaces of constant size (cuDNN more
 than 100 MB), which dominate the peak of a small tile but hardly matter for a large one."""
 LEAST_FACTOR, MOST_FACTOR = 0.2, 5.0
-"""Limits of the factor by which one tile may change the estimate: other work may have used the device meanwhile."""
+"""Limits of the factor by which one tile may change the estimate: other programs may be using the device."""
 MARGIN = 1.08
 """Factor on a measured peak (8 %), since tiles of other shapes differ slightly."""
 

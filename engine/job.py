@@ -44,7 +44,7 @@ class Job:
     """A batch of pictures, the requested output, and how to compute it."""
 
     count: int
-    """Number of pictures in the batch or stream. Only progress depends on it: an estimate is good enough."""
+    """Number of pictures in the batch. For a stream an estimate is enough: only its progress depends on it."""
     height: int
     width: int
     channels: int
@@ -123,7 +123,7 @@ class Job:
 
         Given the total of the result as its budget, `room` returns the same division.
 
-        comfortable_side: in input pixels. For tiles up to this side length the job asks for more than `usable` bytes.
+        comfortable_side: in input pixels. For tiles up to this side length the job may ask for more than `usable`.
         """
         strip_bytes = devices.fast_strip_bytes(device)
         budgets = [max(usable, _bytes_up_to(comfortable_side, whole)) for whole in self.plans(None, strip_bytes)]

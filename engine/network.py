@@ -74,7 +74,7 @@ class Network:
         return result
 
     def _in_fp32(self, batch: Tensor, options: dict[str, Any], result: Tensor) -> Tensor:
-        """Compute `result`, which has NaN or infinity, again in fp32; return it as it is if it was fp32 already."""
+        """Compute `result`, which has NaN or infinity, again in fp32; return it unchanged if it was fp32 already."""
         if batch.dtype == torch.float32 or self.module is None:
             self.tell("The model gave NaN or infinity; its weights, or the picture, may be damaged.")
             return result

@@ -44,15 +44,9 @@ class Session:
         self.has_reported_nan = False
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """Upscale one picture, and return it when it is complete.
+        """Upscale one picture, (H, W, C) as given to `prepare`, floats in [0, 1] -> (H', W', C) in [0, 1].
 
         Do not modify the result before the next call: the next picture may copy parts of it.
-
-        Args:
-            picture: (H, W, C) as given to `prepare`, floats in [0, 1].
-
-        Returns:
-            (H', W', C), in [0, 1].
 
         Raises:
             ValueError: the picture has another shape, or is not floating point.

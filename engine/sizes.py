@@ -5,7 +5,9 @@ from math import ceil, floor, sqrt
 from . import arguments
 
 RESIZE_MODES = ("model scale", "factor", "longer side", "shorter side", "megapixels")
-"""The unit of `amount` in each mode: unused; multiples of the input size; pixels; pixels; 1024 x 1024 pixels."""
+"""The meaning of `amount`: none, multiples of the input size, pixels (both sides), units of 1024 x 1024 pixels."""
+PIXEL_MODES = ("longer side", "shorter side")
+"""Modes whose amount is a length in pixels."""
 MAX_SIDE = 65536
 """Longest side in pixels; a larger amount must be a typing error."""
 STRETCH = 1.25
@@ -23,7 +25,7 @@ def target_size(
     arguments.one_of(resize_to, "resize_to", RESIZE_MODES)
     amount = arguments.positive(amount, "amount")
     multiple_of = arguments.whole(multiple_of, "multiple_of", least=1)
-    if resize_to in ("longer side", "shorter side") and amount < 16:
+    if resize_to in PIXEL_MODES and amount < 16:
         raise ValueError(
             f"resize_to is {resize_to!r}, of {amount:g} pixels; expected the side in pixels, at least 16, like 2048."
         )

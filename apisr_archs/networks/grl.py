@@ -53,7 +53,7 @@ def read_config(weights: Mapping[str, Tensor]) -> GRLConfig | None:
     needed = ("norm_start.weight", "conv_up1.weight", "layers.0.blocks.0.attn.stripe_attn.attn_transform1.logit_scale")
     if any(key not in weights for key in needed):
         return None
-    tables = {"table_w": (1, 15, 15, 2), "table_sh": (1, 11, 11, 2)}  # for 8x8 windows; for 8x8 stripes
+    tables = {"table_w": (1, 15, 15, 2), "table_sh": (1, 11, 11, 2)}  # 8x8 windows; 8x8 stripes, 4x4 anchors
     if any(key in weights and tuple(weights[key].shape) != shape for key, shape in tables.items()):
         return None
     return GRLConfig()

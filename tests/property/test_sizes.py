@@ -10,13 +10,14 @@ import torch
 from apisr_pack.apisr_archs import Facts, Halo
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from apisr_pack.engine import RESIZE_MODES, passes, target_size, upscale
-from apisr_pack.engine.sizes import STRETCH
+from apisr_pack.engine.sizes import PIXEL_MODES, STRETCH
 from apisr_pack.tests.standins import StandIn
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 sides = st.integers(10, 4000)
+# sides of 10 to 4000 may stretch 400 times: the amounts keep the longest below MAX_SIDE
 AMOUNTS = {
     "model scale": st.just(2.0),
     "factor": st.floats(0.1, 8),
@@ -24,6 +25,11 @@ AMOUNTS = {
     "shorter side": st.floats(16, 64),
     "megapixels": st.floats(0.1, 4),
 }
+
+
+def test_each_mode_has_amounts_to_be_tried() -> None:
+    assert tuple(AMOUNTS) == RESIZE_MODES
+    assert set(PIXEL_MODES) <= set(RESIZE_MODES)
 
 
 @pytest.mark.parametrize(
