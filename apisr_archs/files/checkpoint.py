@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import CorruptWeights, MissingWeights, UnsupportedWeights, is_out_of_memory
 from ..text import get_logger, shown
 from .formats import HEAD, download_again, refuse_other_formats
-from .inert import harmless_globals
+from .inert import harmless_globals, unchanged_globals
 from .names import StateDict, strip_prefixes, unwrap
 from .pickles import refuse_pickle
 
@@ -161,7 +161,8 @@ def _read_pytorch(path: Path, head: bytes) -> Any:
     mapped = is_zip and _is_utf8(path) and _is_stored(path)
     try:
         try:
-            return _load(path, mapped)
+            with unchanged_globals():
+                return _load(path, mapped)
         except pickle.UnpicklingError:
             with harmless_globals():
                 return _load(path, mapped)

@@ -99,6 +99,13 @@ def harmless_globals() -> Iterator[None]:
             torch.serialization.add_safe_globals(allowed)
 
 
+@contextmanager
+def unchanged_globals() -> Iterator[None]:
+    """Keep torch's list as it is meanwhile. A file that is read while it changes can seem to be damaged."""
+    with _LOCK:
+        yield
+
+
 def _name(entry: Any) -> str:
     """What an entry of torch's list is called in pickles: a pair tells its name, anything else has one."""
     return entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"

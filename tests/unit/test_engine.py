@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
-from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, UpscaleModel, is_out_of_memory, load_model
+from apisr_pack.apisr_archs import Facts, Halo, NotEnoughMemory, is_out_of_memory
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.engine import Cancelled, Placement, plan, prepare, upscale, upscale_batch
 from apisr_pack.engine.devices import same_device
-from apisr_pack.tests import reference, trained
+from apisr_pack.tests import trained
 from apisr_pack.tests.standins import Nearest, NearestModel, StandIn, at, enlarged, larger_than
-from torch import Tensor, nn
+from torch import nn
 
 BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 
@@ -85,83 +80,6 @@ def test_resizing_is_antialiased(device: str) -> None:
     result = upscale(NearestModel(), images, size=(37, 29), device=device)
     assert result.shape == (1, 37, 29, 3)
     assert (result[0, 4:-4, 4:-4] - 0.5).abs().max() < 0.05, "a filter without antialiasing would leave a pattern"
-
-
-@pytest.mark.parametrize(
-    ("images", "words"),
-    [
-        (torch.rand(4, 4), r"\(4, 4\); expected .batch, height, width, channels"),
-        (torch.rand(1, 1, 4, 4, 3), r"\(1, 1, 4, 4, 3\); expected .batch, height, width, channels"),
-        (
-            torch.rand(1, 3, 4, 4)[..., :2],
-            r"like .batch, channels, height, width.: use images.permute\(0, 2, 3, 1\)",
-        ),
-        (torch.rand(1, 4, 4, 2), r"\(1, 4, 4, 2\)"),
-        (torch.rand(1, 0, 4, 3), "at least one pixel"),
-        (torch.zeros(1, 4, 4, 3, dtype=torch.uint8), "uint8.*Divide by 255"),
-        (torch.zeros(1, 4, 4, 3, dtype=torch.complex64), "complex64; expected floats"),
-        (None, "images is None; expected a tensor"),
-        (np.zeros((1, 4, 4, 3), np.float32), r"numpy array of the shape \(1, 4, 4, 3\).*torch.from_numpy"),
-        ([torch.rand(4, 4, 3)], "a list of 1; expected a tensor.*torch.stack"),
-        ({"samples": torch.rand(1, 4, 4, 4)}, "of the type dict; expected a tensor"),
-        ("picture.png", "of the type str; expected a tensor"),
-    ],
-)
-def test_what_is_no_picture(images: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        upscale(NearestModel(), images)
-
-
-@pytest.mark.parametrize("size", [(0, 5), (5, float("nan")), (float("inf"), 5), (5, 4.5), ("5", 5), (5, None)])
-def test_an_impossible_size(size: Any) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        upscale(NearestModel(), torch.rand(1, 4, 4, 3), size=size)
-
-
-@pytest.mark.parametrize(
-    ("shape", "taken_as"), [((6, 5, 3), (1, 6, 5, 3)), ((2, 6, 5), (2, 6, 5, 1)), ((6, 5, 1), (1, 6, 5, 1))]
-)
-def test_three_dimensions_are_one_picture_or_grey_ones(shape: tuple[int, ...], taken_as: tuple[int, ...]) -> None:
-    images = torch.rand(shape)
-    result = upscale(NearestModel(), images)
-    assert result.shape == (taken_as[0], 12, 10, taken_as[3])
-    assert torch.equal(result, upscale(NearestModel(), images.view(taken_as)))
-
-
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        (None, "model is None; expected an upscale model"),
-        ("4x.pth", "of the type str; expected an upscale model"),
-        ([NearestModel()], "a list of 1; expected an upscale model"),
-        (Nearest(2), r"a bare network \(Nearest\); expected an upscale model"),
-        (nn.Conv2d(3, 3, 1), r"a bare network \(Conv2d\); expected an upscale model"),
-        (print, "expected an upscale model"),
-        (NearestModel(scale=0), "of the type NearestModel; expected an upscale model"),
-    ],
-)
-def test_what_is_no_model(model: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        upscale(model, torch.rand(1, 4, 4, 3))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -8, 1.5, "64", [64]])
-@pytest.mark.parametrize("name", ["tile", "overlap"])
-def test_tiles_are_whole_numbers(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} is .*; expected at least [01], and a whole number"):
-        upscale(NearestModel(), torch.rand(1, 4, 4, 3), **{name: value})
-
-
-@pytest.mark.parametrize("value", [None, ["exact"], 1, torch.ones(2)])
-@pytest.mark.parametrize("name", ["preset", "alpha_by"])
-def test_choices_are_texts(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} is .*; expected one of: "):
-        upscale(NearestModel(), torch.rand(1, 4, 4, 3), **{name: value})
-
-
-def test_networks_with_other_channels() -> None:
-    with pytest.raises(ValueError, match="4 channels into 4"):
-        upscale(NearestModel(channels=4), torch.rand(1, 4, 4, 3))
 
 
 def test_held_frames_are_computed_once(device: str) -> None:
@@ -312,79 +230,3 @@ def test_a_small_budget_means_tiles(device: str) -> None:
     upscale(model, torch.rand(1, 300, 300, 3), budget=20_000 * 1000, device=device)
     assert max(shape[-1] * shape[-2] for shape in model.model.calls) <= 20_000
     assert len(model.model.calls) > 1
-
-
-# Real networks: the picture does not depend on the tiling
-
-
-def _whole_and_tiled(model: UpscaleModel, picture: Tensor, tile: int, device: str) -> tuple[Tensor, Tensor]:
-    assert len(plan(*picture.shape[1:3], model.facts, tile=tile)) > 1
-    model.to(device)
-    with torch.inference_mode():
-        whole = model(picture.to(device).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    return whole.cpu(), upscale(model, picture, tile=tile)
-
-
-def test_trained_compact_in_tiles_is_exact(device: str) -> None:
-    picture = trained.art("demo.png")[:, 90:181, 170:245]
-    for tile in (56, 64):
-        whole, tiled = _whole_and_tiled(load_model(BUNDLED), picture, tile, device)
-        assert (whole - tiled).abs().max() <= 1e-5, "the receptive field is within the halo"
-
-
-@pytest.mark.slow
-def test_trained_rrdb_in_tiles_is_within_half_a_step(device: str, tmp_path: Path) -> None:
-    torch.save(trained.trained_state_dict("realesrgan-x4plus-anime"), tmp_path / "a.pth")
-    picture = trained.art("demo.png")[:, 60:241, 100:290]
-    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=160, device=device)
-    assert (whole - tiled).abs().max() <= 0.5 / 255
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(120, 128), (117, 123)])
-def test_grl_in_tiles_is_within_half_a_step(device: str, size: tuple[int, int], tmp_path: Path) -> None:
-    """Random weights, scaled to use the whole range: no trained ones are to be had. Odd sizes pad as the whole does."""
-    _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
-    torch.save(weights, tmp_path / "a.pth")
-    picture = trained.art("demo.png")[:, 80 : 80 + size[0], 120 : 120 + size[1]]
-    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), picture, tile=96, device=device)
-    assert whole.std() > 0.1
-    assert (whole - tiled).abs().max() <= 0.5 / 255
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("widest", [False, True])
-def test_grl_that_looks_far_in_tiles_is_within_half_a_step(device: str, widest: bool) -> None:
-    """With a halo of 32 instead of 40, the one that looks farthest is off by more."""
-    picture = trained.crop(trained.art("bg_uni.jpg"), 300, 400, 131, 117)
-    whole, tiled = _whole_and_tiled(load_weights(reference.far_seeing_grl(widest)), picture, tile=105, device=device)
-    assert whole.std() > 0.1
-    assert (whole - tiled).abs().max() <= 0.25 / 255
-
-
-@pytest.mark.slow
-def test_rrdb_2x_in_tiles_is_within_half_a_step(device: str) -> None:
-    picture = trained.crop(trained.art("bg_uni.jpg"), 300, 400, 311, 97)
-    whole, tiled = _whole_and_tiled(load_weights(trained.rrdb_2x_state_dict()), picture, tile=281, device=device)
-    assert (whole - tiled).abs().max() <= 0.5 / 255
-
-
-def test_exact_at_1x_where_the_blend_is_widest(device: str, tmp_path: Path) -> None:
-    """16 output pixels of blend are 8 input pixels beyond the seam there."""
-    _, weights = reference.with_weights(lambda: reference.compact(upscale=1, num_conv=22))
-    torch.save(weights, tmp_path / "a.pth")
-    whole, tiled = _whole_and_tiled(load_model(tmp_path / "a.pth"), torch.rand(1, 150, 33, 3), tile=80, device=device)
-    assert whole.std() > 0.1
-    assert (whole - tiled).abs().max() <= 1e-5
-
-
-def test_the_descriptor_s_own_call_agrees_with_the_engine() -> None:
-    model: Any = load_model(BUNDLED)
-    picture = trained.art("demo.png")[:, :33, :47]
-    expected = model(picture.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    assert (upscale(model, picture) - expected).abs().max() <= 1e-5  # another memory format, another summation order
-
-
-def test_a_result_of_whole_numbers_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"output_dtype is torch.uint8; expected floats"):
-        upscale(NearestModel(), torch.rand(1, 8, 8, 3), output_dtype=torch.uint8)

@@ -32,8 +32,9 @@ def test_the_first_call_shows_that_autocast_is_needed(tmp_path: Path) -> None:
 
 def test_what_is_written_into_the_input_under_autocast_does_not_reach_the_picture(tmp_path: Path) -> None:
     """The picture has the network's dtype and needs no padding, so that nothing else copies it."""
-    model, image = adopted(tmp_path, "bf16"), torch.rand(1, 3, 14, 14).bfloat16()
+    model, image = adopted(tmp_path, "bf16"), torch.rand(1, 3, 16, 21).bfloat16()
     model.model.register_forward_hook(lambda _, args, __: args[0].fill_(7))
+    assert model.size_requirements.check(21, 16)
     kept = image.clone()
     for _ in range(2):
         model(image)
