@@ -17,6 +17,7 @@ from .foreign import facts_of, is_misread_grl, requirements_of, without_stripe_s
 from .model import UpscaleModel
 from .networks.parts.finite import is_finite
 from .networks.registry import (
+    NETWORKS,
     filled,
     find_behind_prefix,
     find_own,
@@ -218,9 +219,10 @@ def _unknown_message(path: Path, weights: StateDict, reason: str = "") -> str:
                 f"{path} looks like {closest.network.id}{behind}, but {closest.differences()}. Get the file again, or "
                 "choose another one."
             )
+    ours = ", ".join(network.id for network in NETWORKS)
     return (
         f"{path} is not a supported upscale model: its {len(weights)} weights ({some_of(sorted(weights))}) fit none "
-        f"of APISR's networks (GRL, RRDB, DAT, Compact) and none that spandrel knows. Choose another file.{reason}"
+        f"of APISR's networks ({ours}) and none that spandrel knows. Choose another file.{reason}"
     )
 
 

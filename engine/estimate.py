@@ -33,7 +33,7 @@ def bytes_for(height: int, width: int, facts: Facts, dtype: torch.dtype, strip: 
     rows = min(height, strip + 2 * strips.halo)
     trunk = strips.trunk * height + strips.trunk_strip * rows
     tail = strips.kept * height + strips.strip * rows
-    return int(min(height, max(trunk, tail)) * width * per_pixel)  # never more than at once
+    return int(max(trunk, tail) * width * per_pixel)
 
 
 def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torch.dtype) -> int | None:
@@ -46,8 +46,6 @@ def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torc
     rows = (budget / per_row - strips.kept * padded_height) / strips.strip
     if strips.trunk_strip:
         rows = min(rows, (budget / per_row - strips.trunk * padded_height) / strips.trunk_strip)
-    if padded_height * per_row <= budget:  # all at once would fit too
-        rows = height + 2 * strips.halo
     step = least_strip(strips)
     rows = min(int(rows - 2 * strips.halo), height - 1) // step * step
     return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None

@@ -33,7 +33,7 @@ class Network:
 
     id: str
     spandrel_id: str
-    """What spandrel calls the same architecture."""
+    """The id under which spandrel detects these weights, even if wrongly; "" if it does not."""
     read_config: Callable[[Weights], Any]
     """The config that the weights look like, or None."""
     build: Callable[[Any], nn.Module]

@@ -125,7 +125,7 @@ def facts(config: RRDBConfig) -> Facts:
     exact = -(-(48 + 2 * config.blocks) // 8) * 8
     # bytes for each feature of each of the network's own pixels, in fp32: of the body at once; of the body in strips,
     # for all rows and for those of a strip; of the tail in strips, the same
-    body, body_kept, body_strip = 40.0, 30.3, 42.6
+    body, body_kept, body_strip = 40.0, 30.3, 42.6 if config.enlargements > 1 else 25.0  # all are measured
     tail_kept, tail_strip = 8.1, 147 * 4.0 ** (config.enlargements - 2)
     most = max(body, tail_strip)
     return Facts(

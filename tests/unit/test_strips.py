@@ -142,6 +142,8 @@ MEASURED: dict[str, tuple[Make, tuple[int, int]]] = {
     "RRDB 2x": (SMALL["RRDB 2x"], (160, 160)),
     "GRL": (SMALL["GRL"], (96, 96)),
     "Compact": (SMALL["Compact 4x"], (128, 128)),
+    "RRDB 1x": (lambda: reference.rrdb(blocks=2, enlargements=0), (128, 128)),
+    "RRDB 2x, one enlargement": (lambda: reference.rrdb(blocks=2, enlargements=1), (128, 128)),
     "DAT direct": (dat(depth=[2], num_heads=[6]), (128, 128)),
     "DAT wide windows": (
         dat(depth=[2], num_heads=[6], split_size=[8, 32], upsampler="pixelshuffle", expansion_factor=4),
@@ -160,7 +162,7 @@ def test_the_peak_is_what_the_facts_say(name: str, strips: int | None) -> None:
     model = load_weights(dict(make()[1]))
     rows = strips and strips * least_strip(model.facts.strips)
     expected = bytes_for(height, width, model.facts, torch.float32, rows)
-    measured = peak_bytes(model.model, torch.rand(1, 3, height, width), **({"rows": rows} if rows else {}))
+    measured = peak_bytes(model.model, torch.rand(1, 3, height, width), Way(rows))
     assert 0.75 <= measured / expected <= 1.25, f"{measured / MIB:.0f} MB, {expected / MIB:.0f} in the facts"
 
 
