@@ -1,4 +1,4 @@
-"""Upscale Image (APISR): UPSCALE_MODEL + IMAGE, perhaps with a MASK -> IMAGE."""
+"""The node Upscale Image (APISR): UPSCALE_MODEL + IMAGE + optional MASK -> IMAGE."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ class APISRUpscale(io.ComfyNode):
         if is_misread_grl(upscale_model):
             tell('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
         count, height, width, _ = image.shape
-        if not height or not width:  # what core nodes make of a video without frames
+        if not height or not width:  # core nodes return this for a video without frames
             return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
         scale = facts_of(upscale_model).scale
         size = engine.target_size(height, width, scale, mode, amount, multiple_of)
