@@ -43,7 +43,7 @@ def _facts_of_architecture(model: Any) -> Facts:
         return _for_spandrel_code(_esrgan(model), SPANDREL_MEMORY["RRDB"])
     if architecture == "Compact":
         config = compact.CompactConfig(model.scale, _tag(model, "nf", 64), _tag(model, "nc", 16))
-        # channels peak_channels at the peak: three layers of the body; or one, the last convolution's output and the result
+        # three layers of the body; or one layer, the output of the last convolution and the result
         peak_channels = max(3 * config.features, config.features + 2 * config.channels * config.scale**2)
         return replace(compact.facts(config), bytes_per_pixel=bytes_per_pixel(1.08 * 4 * peak_channels), strips=None)
     if architecture == "DAT":

@@ -64,13 +64,11 @@ def load_model(
     Raises:
         MissingWeights: the file does not exist or may not be read, or no known model has that name.
         DownloadFailed: the download failed; no partial file is kept.
-        CorruptWeights: see `read_state_dict`; also if weights are not finite.
-        UnsafeWeights: see `read_state_dict`.
+        CorruptWeights, UnsafeWeights: see `read_state_dict`. CorruptWeights also if weights are not finite.
         UnsupportedWeights: the network is unknown, needs more than one image as input, is neither RGB nor gray, is made
             for faces, or cannot run in `precision`.
         NotEnoughMemory: the weights do not fit into memory.
-        ValueError: `precision` is none of the three, `path_or_name` is neither a string nor a path, or torch cannot
-            use `device` here.
+        ValueError: `precision` is none of the three, `path_or_name` is not a path, or torch cannot use `device` here.
     """
     dtype, device = _dtype(precision), usable_device(device)  # checked first: downloading and loading take long
     path = locate(path_or_name, download=download)

@@ -30,8 +30,8 @@ def pictures(images: Any, name: str = "images") -> Tensor:
     if images.ndim == 3:
         images = images[None] if shape[-1] in CHANNELS else images[..., None]
     if images.ndim != 4 or images.shape[-1] not in CHANNELS or (len(images) and 0 in images.shape):
-        is_channels_first = images.ndim == 4 and shape[1] in CHANNELS and 0 not in shape
-        hint = f" It is_channels_first like (batch, channels, height, width): use {name}.permute(0, 2, 3, 1)." if is_channels_first else ""
+        is_nchw = images.ndim == 4 and shape[1] in CHANNELS and 0 not in shape
+        hint = f" It looks like (batch, channels, height, width): use {name}.permute(0, 2, 3, 1)." if is_nchw else ""
         raise ValueError(
             f"{name} has the shape {shape}; expected {_SHAPE} with 1 channel (grey), 3 (RGB) or 4 (RGBA), and at "
             f"least one pixel.{hint}"

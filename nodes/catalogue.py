@@ -23,9 +23,9 @@ Fingerprint = tuple[str, str | int, str | int]
 
 def names() -> list[str]:
     """All entries: the bundled model, the zoo (downloaded or not), then the user's other upscale models."""
-    there = _files()
-    known = [_listed_as(model.file, there) or model.file for model in zoo.ZOO]
-    return [BUNDLED, *known, *(name for name in there if name not in known)]
+    files = _files()
+    known = [_find_entry(model.file, files) or model.file for model in zoo.ZOO]
+    return [BUNDLED, *known, *(name for name in files if name not in known)]
 
 
 def find(name: str) -> Path | None:
@@ -92,7 +92,7 @@ def download_folder() -> Path:
         if not os.path.lexists(folder) and _is_writable(folder.parent):
             return folder
     raise DownloadFailed(
-        f"No folder for upscale models can be written to: {_joined_by_or(folders)}. Make one of them, change its rights, or "
+        f"No folder for upscale models can be written to: {_join(folders)}. Make one of them, change its rights, or "
         "name another one in ComfyUI's extra_model_paths.yaml."
     )
 
@@ -111,14 +111,14 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
     known = zoo.find(name)
     if known is None:
         folders = [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
-        there = [folder for folder in folders if folder.is_dir()]
-        if not there:
+        existing = [folder for folder in folders if folder.is_dir()]
+        if not existing:
             raise MissingWeights(
-                f"There is no model {name!r}, and no folder for it: {_why_not_folders(folders)}. Make the folder, put the file "
-                "there and press R, or choose another model."
+                f"There is no model {name!r}, and no folder for it: {_explain(folders)}. Make the folder, put the "
+                "file there and press R, or choose another model."
             )
         raise MissingWeights(
-            f"There is no model {name!r} in {_joined_by_or(there)}. Put the file there and press R, or choose another model."
+            f"There is no model {name!r} in {_join(existing)}. Put the file there and press R, or choose another model."
         )
     if not download:
         raise MissingWeights(zoo.missing_message(known, download_folder()))
@@ -149,15 +149,15 @@ def _files() -> list[str]:
 
 def _entry(name: str) -> str | None:
     """The list entry for the file that `name` refers to; None if it is not listed."""
-    there = _files()
-    listed = next((entry for entry in there if _with_slashes(entry) == _with_slashes(name)), None)
-    return _listed_as(name, there) if listed is None and zoo.find(name) else listed
+    files = _files()
+    listed = next((entry for entry in files if _with_slashes(entry) == _with_slashes(name)), None)
+    return _find_entry(name, files) if listed is None and zoo.find(name) else listed
 
 
-def _listed_as(file: str, there: list[str]) -> str | None:
+def _find_entry(file: str, files: list[str]) -> str | None:
     """The list entry for a file of that name in any folder or subfolder; None if there is none."""
     wanted = _with_slashes(file).rpartition("/")[2]
-    return next((entry for entry in there if _with_slashes(entry).rpartition("/")[2] == wanted), None)
+    return next((entry for entry in files if _with_slashes(entry).rpartition("/")[2] == wanted), None)
 
 
 def _is_writable(folder: Path) -> bool:
@@ -169,11 +169,11 @@ def _is_writable(folder: Path) -> bool:
         return False
 
 
-def _joined_by_or(folders: list[Path]) -> str:
+def _join(folders: list[Path]) -> str:
     return " or ".join(map(str, folders))
 
 
-def _why_not_folders(folders: list[Path]) -> str:
+def _explain(folders: list[Path]) -> str:
     """The reason why each of these is not a folder."""
     faults = []
     for folder in folders:

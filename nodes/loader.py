@@ -81,7 +81,7 @@ class APISRModelLoader(io.ComfyNode):
     def fingerprint_inputs(
         cls, model_name: str | None = None, download: bool = True, **_: Any
     ) -> tuple[str, str | int, str | int] | None:
-        """Changes with the file's content, so that a replaced file is reloaded. (None for a name that comes by a link.)"""
+        """Changes with the file's content, so that a replaced file is reloaded. None for a linked name."""
         return None if model_name is None else catalogue.fingerprint(str(model_name), download)
 
     @classmethod

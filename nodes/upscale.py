@@ -64,8 +64,8 @@ class APISRUpscale(io.ComfyNode):
         host.require_room(job)
         callbacks = engine.Callbacks(host.progress(), host.stop_if_interrupted, tell, host.is_out_of_memory)
         with host.loaded(upscale_model, job) as placement:
-            how = {"reuse_frames": reuse_frames, "cpu_fallback": cpu_fallback}
-            return io.NodeOutput(engine.upscale_batch(upscale_model, image, job, placement, callbacks, **how))
+            options = {"reuse_frames": reuse_frames, "cpu_fallback": cpu_fallback}
+            return io.NodeOutput(engine.upscale_batch(upscale_model, image, job, placement, callbacks, **options))
 
 
 def _picture_inputs() -> list[io.Input]:

@@ -59,18 +59,11 @@ def download(
     """Download the file of `model` into `folder`, verify it and return its path.
 
     If the right file is already there, nothing is downloaded. `folder` is created if its parent exists.
+    `on_progress(bytes done, total bytes)` starts again from 0 for each address and may raise to abort the download.
+    `is_cancelled` aborts it by returning True. Neither is called while the server sends nothing, for up to
+    `timeout`: seconds to connect, seconds between two bytes.
 
-    Args:
-        model: the file to download.
-        folder: where to put it.
-        on_progress: called with the bytes done and the total; starts again from 0 for each address. It may raise to
-            abort the download.
-        is_cancelled: aborts the download by returning True. Neither callable is called while the server sends
-            nothing.
-        timeout: seconds to wait for a connection, and between two bytes.
-
-    Raises:
-        DownloadFailed: says what was wrong with each address, or with the folder.
+    Raises DownloadFailed: says what was wrong with each address, or with the folder.
     """
     target = folder / model.file
 
