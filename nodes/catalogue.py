@@ -92,7 +92,7 @@ def download_folder() -> Path:
         if not os.path.lexists(folder) and _is_writable(folder.parent):
             return folder
     raise DownloadFailed(
-        f"No folder for upscale models can be written to: {_join(folders)}. Make one of them, change its rights, or "
+        f"No folder for upscale models can be written to: {_join(folders)}. Create one, change its permissions, or "
         "name another one in ComfyUI's extra_model_paths.yaml."
     )
 

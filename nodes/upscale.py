@@ -18,7 +18,7 @@ class APISRUpscale(io.ComfyNode):
             node_id="APISRUpscale",
             display_name="Upscale Image (APISR)",
             category="image/upscaling",
-            description="Upscales pictures with a model, without seams, in the memory there is.",
+            description="Upscales pictures with a model, without seams, within the available memory.",
             search_aliases=["apisr", "anime", "upscale", "super resolution", "hires fix", "enlarge", "waifu", "4x"],
             inputs=[*_picture_inputs(), *_tile_inputs(), *_other_inputs()],
             hidden=[io.Hidden.unique_id],

@@ -69,7 +69,9 @@ def _read_head(path: Path) -> bytes:
     try:
         if path.is_symlink() and not path.exists():
             target = os.path.realpath(path)
-            raise MissingWeights(f"{path} is a link to {target}, which is not there. Mend it, or connect the drive.")
+            raise MissingWeights(
+                f"{path} is a link to {target}, which is not there. Fix the link, or connect the drive."
+            )
         if path.is_dir():
             raise MissingWeights(f"{path} is a folder, not a model file. Choose a file in it.")
         if not path.is_file():
@@ -77,7 +79,7 @@ def _read_head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(HEAD)
     except PermissionError as error:
-        raise MissingWeights(f"{path} may not be read by this user. Change its rights.") from error
+        raise MissingWeights(f"{path} cannot be read by this user. Change its permissions.") from error
     except OSError as error:
         raise CorruptWeights(f"{path} could not be read: {error}.") from error
 

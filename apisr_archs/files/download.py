@@ -96,7 +96,7 @@ def refuse_offline(model: ZooModel, folder: Path) -> None:
     """Raises DownloadFailed, with instructions for a manual download, if the environment forbids connections."""
     if os.environ.get("APISR_OFFLINE", "").strip().lower() in {"1", "true", "yes"}:
         raise DownloadFailed(
-            f"The model file {model.file} is not in {folder}, and APISR_OFFLINE forbids to download it.\n"
+            f"The model file {model.file} is not in {folder}, and APISR_OFFLINE forbids downloading it.\n"
             f"Start this program without APISR_OFFLINE, or get it by hand.\n{how_to_get(model, folder)}"
         )
 
