@@ -1,4 +1,4 @@
-"""Devices that callers name, checked before anything is moved there."""
+"""Checks devices given by callers before anything is moved there."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ GPU_NAMES = ("gpu", "nvidia", "amd", "rocm")
 
 
 def named_device(device: Any, name: str = "device") -> torch.device:
-    """`device` as torch's. Raises ValueError, which names the argument, unless it is one, or the name of one."""
+    """Convert `device` to a torch.device. Raises ValueError, with the argument's `name`, if that is not possible."""
     try:
         return torch.device(device)
     except (RuntimeError, TypeError) as error:
@@ -22,19 +22,19 @@ def named_device(device: Any, name: str = "device") -> torch.device:
 
 
 def usable_device(device: Any, name: str = "device") -> torch.device:
-    """`device` as torch's.
+    """Convert `device` to a torch.device on which this process can compute.
 
     Raises:
-        ValueError: it is no device, or none on which this process can compute: "meta", a GPU that is not there.
+        ValueError: it is not a device, or cannot be used here: "meta", a GPU that this machine lacks.
     """
     found = named_device(device, name)
     if found.type == "meta":
-        raise ValueError(f"{name} is 'meta', which holds no numbers: what is moved there is lost. Use another one.")
+        raise ValueError(f"{name} is 'meta', which holds no numbers: anything moved there is lost. Use another one.")
     try:
         torch.empty(0, device=found)
     except Exception as error:  # torch raises many classes: RuntimeError, AssertionError, NotImplementedError
         if is_out_of_memory(error):
-            return found  # it is there, but full: what needs memory on it fails with the numbers
+            return found  # it exists but is full: a later allocation reports the numbers
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(f'{name} is {str(device)!r}, which torch cannot use here ({reason}). Use "cpu".') from error
     return found

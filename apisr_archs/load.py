@@ -1,4 +1,4 @@
-"""From a path, or the name of a known model, to an UPSCALE_MODEL."""
+"""Loads an UPSCALE_MODEL from a path or the name of a known model."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ from .text import shown
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 LONGEST_REASON = 200
-"""Characters of another library's error that are shown."""
+"""Maximum number of characters shown of another library's error."""
 LOOKALIKES = (
     ("a LoRA", "loras", ("lora_up", "lora_down", "lora_A", "lora_B", "lokr_", "hada_")),
     ("a diffusion checkpoint", "checkpoints", ("model.diffusion_model.",)),
@@ -40,7 +40,7 @@ LOOKALIKES = (
     ("a VAE", "vae", ("decoder.mid", "encoder.down", "decoder.up_blocks")),
     ("a text encoder", "text_encoders", ("text_model.", "transformer.text_model", "token_embedding")),
 )
-"""What people put into the wrong folder: its name, its folder, and parts of its keys."""
+"""Other kinds of models that end up in this folder: name, the right folder, and parts of their keys."""
 
 
 @printable_errors
@@ -51,37 +51,36 @@ def load_model(
     *,
     download: bool = False,
 ) -> UpscaleModel:
-    """Load any image-to-image network that we or spandrel know.
+    """Load any image-to-image network that this pack or spandrel supports.
 
     Args:
         path_or_name: the path of a .pth, .pt, .ckpt or .safetensors file; or the name of a known model, like
             "4x_APISR_RRDB_GAN_generator.pth", or "realesr-animevideov3" for the bundled one. A name is looked for in
             the current folder, then in the pack's own folder models.
-        precision: "fp32", "fp16" or "bf16", of the weights and the arithmetic; images are cast on the way in and out.
-        device: where the model is put: "cpu", "cuda", "cuda:1" or another device of torch.
-        download: fetch a known model that is missing, verified, into the folder of its path, or for a name into the
-            pack's folder models. The environment variable APISR_OFFLINE=1 forbids that.
+        precision: "fp32", "fp16" or "bf16", for weights and computation; images are cast on input and output.
+        device: where the model is placed: "cpu", "cuda", "cuda:1" or another torch device.
+        download: download and verify a known model that is missing, into the folder of its path, or for a bare name
+            into the pack's folder models. The environment variable APISR_OFFLINE=1 forbids that.
 
     Raises:
-        MissingWeights: there is no such file, or none that may be read, or no known model of that name.
-        DownloadFailed: nothing could be fetched; no part of it is kept.
-        CorruptWeights, UnsafeWeights: see `read_state_dict`.
-        UnsupportedWeights: the file's network is unknown, takes more than a picture or works on more than RGB or grey,
-            is made for faces, or cannot run in `precision`.
-        NotEnoughMemory: there is none for the weights.
-        CorruptWeights: also if weights are not finite.
-        ValueError: `precision` is none of the three, `path_or_name` is no path, or torch cannot use `device` here.
+        MissingWeights: the file does not exist or may not be read, or no known model has that name.
+        DownloadFailed: the download failed; no partial file is kept.
+        CorruptWeights, UnsafeWeights: see `read_state_dict`. CorruptWeights also if weights are not finite.
+        UnsupportedWeights: the network is unknown, needs more than one image as input, is neither RGB nor gray, is made
+            for faces, or cannot run in `precision`.
+        NotEnoughMemory: the weights do not fit into memory.
+        ValueError: `precision` is none of the three, `path_or_name` is not a path, or torch cannot use `device` here.
     """
-    dtype, device = _dtype(precision), usable_device(device)  # before a download or seconds of loading
+    dtype, device = _dtype(precision), usable_device(device)  # checked first: downloading and loading take long
     path = locate(path_or_name, download=download)
     try:
-        # ComfyUI runs nodes in inference mode; weights made in it could never be used outside
+        # ComfyUI runs nodes in inference mode; tensors created in it cannot be used with autograd outside
         with torch.inference_mode(False), torch.no_grad():
             model = _read_model(path)
             _refuse_precision(path, model, precision)
             if model.dtype != dtype:
                 set_precision(model, precision)
-        return model if device.type == "cpu" else model.to(device)  # a walk through all modules, which takes its time
+        return model if device.type == "cpu" else model.to(device)  # .to() walks through all modules, which is slow
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -92,7 +91,7 @@ def load_model(
 
 
 def set_precision(model: UpscaleModel, precision: str) -> None:
-    """Cast a model to one of `DTYPES`, before a memory manager takes it over."""
+    """Cast a model to one of `DTYPES`. Call it before a memory manager takes the model over."""
     with torch.inference_mode(False), torch.no_grad():
         model.to(_dtype(precision))
 
@@ -132,7 +131,7 @@ def _read_model(path: Path) -> UpscaleModel:
 
 
 def _refuse_nan(path: Path, network: nn.Module) -> None:
-    """One such weight spoils every picture. A pass over the weights takes less time than reading them."""
+    """Refuse weights that are not finite: one ruins every picture. The check takes less time than reading the file."""
     bad = [name for name, weight in network.named_parameters() if weight.numel() and not is_finite(weight)]
     if bad:
         raise CorruptWeights(
@@ -142,11 +141,11 @@ def _refuse_nan(path: Path, network: nn.Module) -> None:
 
 
 def _from_spandrel(path: Path, weights: StateDict) -> ImageModelDescriptor[nn.Module]:
-    """What spandrel makes of weights that are not ours, if it is an upscale model."""
+    """Load weights that are not ours through spandrel. Refuses whatever is not an upscale model."""
     descriptor = _known_to_spandrel(path, weights)
     closest = next(matches(weights), None)
     if closest and closest.unexpected and len(descriptor.model.state_dict()) <= len(closest.weights):
-        raise UnsupportedWeights(_unknown_message(path, weights))  # spandrel has left them out without a word
+        raise UnsupportedWeights(_unknown_message(path, weights))  # spandrel has silently dropped them
     if not isinstance(descriptor, ImageModelDescriptor):
         raise UnsupportedWeights(
             f"{path} is {descriptor.architecture.name}, which does not turn one image into another: it needs more than "
@@ -169,23 +168,23 @@ def _known_to_spandrel(path: Path, weights: StateDict) -> ModelDescriptor:
     try:
         return MAIN_REGISTRY.load(dict(weights))
     except UnsupportedModelError:
-        raise UnsupportedWeights(_unknown_message(path, weights)) from None  # spandrel's error says nothing
+        raise UnsupportedWeights(_unknown_message(path, weights)) from None  # spandrel's message has no details
     except (RuntimeError, LookupError, ValueError, ArithmeticError, TypeError, AssertionError) as error:
         if is_out_of_memory(error):
             raise
-        # an architecture took the weights for its own, and they did not fit
+        # an architecture claimed the weights, but they did not fit
         raise UnsupportedWeights(_unknown_message(path, weights, _reason(weights, error))) from None
 
 
 def _reason(weights: StateDict, error: Exception) -> str:
-    """Why spandrel could not load weights that it knows, for the end of a sentence. torch's text may be very long."""
+    """Why spandrel could not load weights that it detected, to append to a message. torch's text may be very long."""
     text = " ".join(str(error).split()) or "no reason given"
     text = text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
     return f" (It looks like {known_to_spandrel(weights)}, but spandrel cannot load it: {type(error).__name__}: {text})"
 
 
 def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
-    """spandrel's own descriptor, as one that casts by itself and knows its facts."""
+    """Wrap spandrel's descriptor in an `UpscaleModel`, which casts images itself and has `facts`."""
     network = without_stripe_shift(descriptor.model) if is_misread_grl(descriptor) else descriptor.model
     return UpscaleModel(
         network.eval().requires_grad_(False),
@@ -200,13 +199,13 @@ def _adopt(descriptor: ImageModelDescriptor[nn.Module]) -> UpscaleModel:
         output_channels=descriptor.output_channels,
         size_requirements=requirements_of(descriptor),
         tiling=descriptor.tiling,
-        call_fn=descriptor._call_fn,  # not the descriptor itself: a copy of the model must run the copy's network
+        call_fn=descriptor._call_fn,  # not the descriptor, so that a copy of the model runs the copy's own network
         facts=facts_of(descriptor),
     )
 
 
 def _unknown_message(path: Path, weights: StateDict, reason: str = "") -> str:
-    """reason: what is known of it, unless there is better to say."""
+    """Error text for weights that nothing supports. `reason` is appended if there is no better explanation."""
     looks_like = _looks_like(weights)
     if looks_like:
         kind, folder = looks_like

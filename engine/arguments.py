@@ -1,4 +1,4 @@
-"""What callers hand over, checked: each error is one sentence that names the argument, what it is and what to do."""
+"""Checks arguments from callers. Each error names the argument, what was given, what was expected and the remedy."""
 
 import math
 import reprlib
@@ -10,28 +10,28 @@ import torch
 from torch import Tensor, nn
 
 CHANNELS = (1, 3, 4)
-"""Grey, RGB, RGBA."""
+"""Gray, RGB, RGBA."""
 _SHAPE = "(batch, height, width, channels)"
 
 
 def pictures(images: Any, name: str = "images") -> Tensor:
-    """`images` as (B, H, W, C).
+    """Check `images` and return them as (B, H, W, C).
 
-    Besides that shape, (H, W, C) with C in `CHANNELS` is one picture, and any other three dimensions are (B, H, W):
-    grey pictures, like ComfyUI's masks. An empty batch may have any height and width.
+    Also accepts (H, W, C) with C in `CHANNELS` as one picture, and any other three dimensions as (B, H, W): gray
+    pictures, like ComfyUI's masks. An empty batch may have any height and width.
 
     Raises:
-        ValueError: it is no tensor, or one without plain numbers, has another shape, no pixels or no floats.
+        ValueError: `images` is not a dense tensor of floats, has another shape, or has no pixels.
     """
     if not isinstance(images, Tensor):
-        raise ValueError(f"{name} is {_what(images)}; expected a tensor of pictures, {_SHAPE}.{_cure(images)}")
+        raise ValueError(f"{name} is {_type_of(images)}; expected a tensor of pictures, {_SHAPE}.{_remedy(images)}")
     dense(images, name)
     shape = tuple(images.shape)
     if images.ndim == 3:
         images = images[None] if shape[-1] in CHANNELS else images[..., None]
     if images.ndim != 4 or images.shape[-1] not in CHANNELS or (len(images) and 0 in images.shape):
-        looks = images.ndim == 4 and shape[1] in CHANNELS and 0 not in shape
-        hint = f" It looks like (batch, channels, height, width): use {name}.permute(0, 2, 3, 1)." if looks else ""
+        is_nchw = images.ndim == 4 and shape[1] in CHANNELS and 0 not in shape
+        hint = f" It looks like (batch, channels, height, width): use {name}.permute(0, 2, 3, 1)." if is_nchw else ""
         raise ValueError(
             f"{name} has the shape {shape}; expected {_SHAPE} with 1 channel (grey), 3 (RGB) or 4 (RGBA), and at "
             f"least one pixel.{hint}"
@@ -41,15 +41,15 @@ def pictures(images: Any, name: str = "images") -> Tensor:
 
 
 def masks(mask: Any, name: str = "mask") -> Tensor:
-    """`mask` as (B, H, W).
+    """Check `mask` and return it as (B, H, W).
 
-    Besides that shape, (H, W) is one mask, and (B, 1, H, W) or (B, H, W, 1) is taken too.
+    Also accepts (H, W) as one mask, and (B, 1, H, W) or (B, H, W, 1).
 
     Raises:
-        ValueError: it is no tensor, has another shape, no mask, no pixels, or neither floats nor booleans.
+        ValueError: `mask` is not a dense tensor of floats or booleans, has another shape, or is empty.
     """
     if not isinstance(mask, Tensor):
-        raise ValueError(f"{name} is {_what(mask)}; expected a tensor of masks, (batch, height, width).")
+        raise ValueError(f"{name} is {_type_of(mask)}; expected a tensor of masks, (batch, height, width).")
     dense(mask, name)
     shape = tuple(mask.shape)
     if mask.ndim == 4 and 1 in (shape[1], shape[3]):
@@ -67,20 +67,20 @@ def masks(mask: Any, name: str = "mask") -> Tensor:
 
 
 def dense(images: Tensor, name: str) -> None:
-    """Raises ValueError unless each number of `images` has its place in memory: not sparse, nested or on "meta"."""
-    odd = None
+    """Raises ValueError if `images` is not a dense tensor: it is sparse, nested or on "meta"."""
+    problem = None
     if images.is_nested:
-        odd = "a nested tensor", " Pictures of one size make a batch by torch.stack."
+        problem = "a nested tensor", " Pictures of one size make a batch by torch.stack."
     elif images.layout is not torch.strided:
-        odd = f"a sparse tensor ({images.layout})", f" Use {name}.to_dense()."
+        problem = f"a sparse tensor ({images.layout})", f" Use {name}.to_dense()."
     elif images.is_meta:
-        odd = "a tensor on the device meta, which holds no numbers", ""
-    if odd:
-        raise ValueError(f"{name} is {odd[0]}; expected a plain tensor of pictures, {_SHAPE}.{odd[1]}")
+        problem = "a tensor on the device meta, which holds no numbers", ""
+    if problem:
+        raise ValueError(f"{name} is {problem[0]}; expected a plain tensor of pictures, {_SHAPE}.{problem[1]}")
 
 
 def floats(dtype: Any, name: str) -> None:
-    """Raises ValueError unless `dtype` is a real floating-point one of at least 16 bits."""
+    """Raises ValueError unless `dtype` is a real floating-point dtype of at least 16 bits."""
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"{name} is {_value(dtype)}; expected a dtype of floats, like torch.float32.")
     if dtype.is_floating_point and dtype.itemsize < 2:
@@ -91,11 +91,11 @@ def floats(dtype: Any, name: str) -> None:
 
 
 def upscale_model(model: Any, name: str = "model") -> None:
-    """Raises ValueError unless `model` is an image-to-image UPSCALE_MODEL, RGB to RGB or grey to grey."""
+    """Raises ValueError unless `model` is an image-to-image UPSCALE_MODEL, RGB to RGB or gray to gray."""
     scale = getattr(model, "scale", None)
     is_bare = isinstance(model, nn.Module)
     if is_bare or not callable(model) or not isinstance(scale, Integral) or scale < 1:
-        kind = f"a bare network ({type(model).__name__})" if is_bare else _what(model)
+        kind = f"a bare network ({type(model).__name__})" if is_bare else _type_of(model)
         raise ValueError(f"{name} is {kind}; expected an upscale model. Use what a loader of upscale models gives.")
     channels = getattr(model, "input_channels", 3), getattr(model, "output_channels", 3)
     if channels not in ((1, 1), (3, 3)):
@@ -106,7 +106,7 @@ def upscale_model(model: Any, name: str = "model") -> None:
 
 
 def whole(value: Any, name: str, least: int) -> int:
-    """`value` as an int. Raises ValueError unless it is a whole number of at least `least`, like 8 or 8.0."""
+    """Convert `value` to an int. Raises ValueError unless it is a whole number (8 or 8.0) of at least `least`."""
     number: Any = value
     if not isinstance(value, Real) or not least <= number <= sys.maxsize or number % 1:  # NaN fails all comparisons
         raise ValueError(f"{name} is {_value(value)}; expected at least {least}, and a whole number.")
@@ -114,18 +114,18 @@ def whole(value: Any, name: str, least: int) -> int:
 
 
 def output_size(size: Any) -> tuple[int, int]:
-    """`size` as (height, width). Raises ValueError unless it is two whole numbers of at least 1."""
+    """Convert `size` to (height, width). Raises ValueError unless it is a pair of whole numbers of at least 1."""
     if not isinstance(size, (tuple, list)) or len(size) != 2:
-        raise ValueError(f"size is {_what(size)}; expected a height and a width.")
+        raise ValueError(f"size is {_type_of(size)}; expected a height and a width.")
     height, width = (whole(side, f"size's {name}", 1) for name, side in zip(("height", "width"), size, strict=True))
     return height, width
 
 
 def positive(value: Any, name: str) -> float:
-    """`value` as a float. Raises ValueError unless it is a finite number of more than 0."""
+    """Convert `value` to a float. Raises ValueError unless it is finite and greater than 0."""
     try:
         number = float(value) if isinstance(value, Real) else 0.0
-    except OverflowError:  # an int that no float can hold
+    except OverflowError:  # an int too large for a float
         number = math.inf
     if not 0 < number < math.inf:
         raise ValueError(f"{name} is {_value(value)}; expected more than 0, and a finite number.")
@@ -133,15 +133,15 @@ def positive(value: Any, name: str) -> float:
 
 
 def flag(value: Any, name: str) -> bool:
-    """`value` as a bool. Raises ValueError unless it is one, or 0 or 1."""
-    is_numpys = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
-    if not (isinstance(value, Real) or is_numpys) or value not in (0, 1):
+    """Convert `value` to a bool. Raises ValueError unless it is a bool, 0 or 1."""
+    is_numpy_bool = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")
+    if not (isinstance(value, Real) or is_numpy_bool) or value not in (0, 1):
         raise ValueError(f"{name} is {_value(value)}; expected True or False.")
     return bool(value)
 
 
 def text(value: Any, name: str, meaning: str) -> str:
-    """`value`. Raises ValueError unless it is a text, with what is expected of it: its `meaning`."""
+    """Return `value`. Raises ValueError, which says that `meaning` was expected, unless it is a string."""
     if not isinstance(value, str):
         raise ValueError(f"{name} is {_value(value)}; expected {meaning}.")
     return value
@@ -154,12 +154,12 @@ def one_of(value: Any, name: str, options: tuple[str, ...]) -> None:
 
 
 def _value(value: Any) -> str:
-    """A number or a short text as it is, anything else by its kind."""
-    return reprlib.repr(value) if isinstance(value, (str, Real)) else _what(value)
+    """Numbers and strings by their repr, shortened; anything else by its type."""
+    return reprlib.repr(value) if isinstance(value, (str, Real)) else _type_of(value)
 
 
-def _what(value: Any) -> str:
-    """The kind of a value: with its length or shape, never with its content."""
+def _type_of(value: Any) -> str:
+    """The type of a value, with its length or shape, but never its content."""
     if value is None:
         return "None"
     kind = type(value).__name__
@@ -172,7 +172,7 @@ def _what(value: Any) -> str:
     return f"of the type {kind}"
 
 
-def _cure(images: Any) -> str:
+def _remedy(images: Any) -> str:
     if images is None:
         return " The node or function before it gave nothing."
     if isinstance(images, (list, tuple)):

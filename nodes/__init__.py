@@ -1,8 +1,8 @@
-"""The thin adapter to ComfyUI: the only part of the pack that knows it.
+"""The thin adapter to ComfyUI: the only part of the pack that imports it.
 
-catalogue   what the model list shows -> a file
-host        memory manager, progress, interrupt: as plain callables
-inputs      resize_to: a choice that brings its number
+catalogue   entries of the model list and the files behind them
+host        memory manager, progress and interrupt, as plain callables
+inputs      resize_to, a choice with a nested number, and the tile limits
 loader      Load APISR Model
 upscale     Upscale Image (APISR)
 """

@@ -1,4 +1,4 @@
-"""What the list of models shows, and which file each entry stands for."""
+"""The entries of the model list, and the file behind each entry."""
 
 import os
 import tempfile
@@ -22,29 +22,29 @@ Fingerprint = tuple[str, str | int, str | int]
 
 
 def names() -> list[str]:
-    """All entries: the bundled model, then the zoo, there or not, then the user's other upscale models."""
-    there = _files()
-    known = [_listed_as(model.file, there) or model.file for model in zoo.ZOO]
-    return [BUNDLED, *known, *(name for name in there if name not in known)]
+    """All entries: the bundled model, the zoo (downloaded or not), then the user's other upscale models."""
+    files = _files()
+    known = [_find_entry(model.file, files) or model.file for model in zoo.ZOO]
+    return [BUNDLED, *known, *(name for name in files if name not in known)]
 
 
 def find(name: str) -> Path | None:
     """The file behind an entry, or None if it is not on this machine.
 
-    Workflows travel: either path separator is understood, and a zoo model is found in any subfolder.
+    Workflows are shared between machines: both path separators work, and a zoo model is found in any subfolder.
     """
     if name == BUNDLED:
         return BUNDLED_FILE
     listed = _entry(name)
-    # not by folder_paths.get_full_path: that logs a broken link, and fails if the log's encoding lacks its name
+    # folder_paths.get_full_path would log broken links, and fail if the log's encoding cannot write their names
     paths = (Path(folder, listed) for folder in folder_paths.get_folder_paths(FOLDER)) if listed else ()
-    return next((path for path in paths if path.is_file()), None)  # None if it was deleted just now
+    return next((path for path in paths if path.is_file()), None)  # None if it was just deleted
 
 
 def fingerprint(name: str, download: bool) -> Fingerprint | None:
-    """Tells apart what an entry would load: equal for equal content. None if that is nothing. Never raises OSError.
+    """Identifies the content that an entry would load; None if it would load nothing. Never raises OSError.
 
-    A published file has the same fingerprint before its download and after it.
+    A published file has the same fingerprint before and after its download.
     """
     path = find(name)
     if path is None:
@@ -52,7 +52,7 @@ def fingerprint(name: str, download: bool) -> Fingerprint | None:
         return (known.file, known.bytes, known.sha256) if known and download else None
     try:
         stat = path.stat()
-    except OSError:  # deleted just now
+    except OSError:  # just deleted
         return None
     known = zoo.find(path.name)
     if known and unlike_published(path) is None:
@@ -61,7 +61,7 @@ def fingerprint(name: str, download: bool) -> Fingerprint | None:
 
 
 def unlike_published(path: Path) -> str | None:
-    """How a file with the name of a zoo model differs from the published one, in words; None if it does not."""
+    """A description of how a file named like a zoo model differs from the published file; None if it does not."""
     known = zoo.find(path.name)
     try:
         stat = path.stat()
@@ -72,27 +72,27 @@ def unlike_published(path: Path) -> str | None:
 
 @lru_cache(maxsize=2 * len(zoo.ZOO))
 def _difference(known: zoo.ZooModel, path: Path, _mtime_ns: int, _size: int) -> str | None:
-    """Each state of a file is hashed once: ComfyUI asks for fingerprints in every run."""
+    """Cached by time and size, so that an unchanged file is hashed only once: every run asks for fingerprints."""
     return difference(known, path)
 
 
 def download_folder() -> Path:
-    """Where downloads go: the first folder of upscale models that exists and may be written to.
+    """The folder to download to: the first folder for upscale models that exists and is writable.
 
-    If there is none, the first that can be made because its parent is such a folder.
+    Otherwise the first that can be created, because its parent is writable.
 
     Raises:
-        DownloadFailed: there is none of either kind.
+        DownloadFailed: there is no such folder.
     """
     folders = [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
     for folder in folders:
-        if _may_write(folder):
+        if _is_writable(folder):
             return folder
     for folder in folders:
-        if not os.path.lexists(folder) and _may_write(folder.parent):
+        if not os.path.lexists(folder) and _is_writable(folder.parent):
             return folder
     raise DownloadFailed(
-        f"No folder for upscale models can be written to: {_either(folders)}. Make one of them, change its rights, or "
+        f"No folder for upscale models can be written to: {_join(folders)}. Create one, change its permissions, or "
         "name another one in ComfyUI's extra_model_paths.yaml."
     )
 
@@ -101,8 +101,8 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
     """The file behind an entry, or the zoo model that must be downloaded first.
 
     Raises:
-        MissingWeights: it is not on this machine, and is not to be downloaded; or it is a link to what is not there.
-        DownloadFailed: it cannot be: the environment forbids connections, or there is no folder for it.
+        MissingWeights: the file is not on this machine and is not to be downloaded, or it is a broken link.
+        DownloadFailed: it cannot be downloaded: the environment forbids connections, or no folder is writable.
     """
     path = find(name)
     if path is not None:
@@ -111,14 +111,14 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
     known = zoo.find(name)
     if known is None:
         folders = [Path(folder) for folder in folder_paths.get_folder_paths(FOLDER)]
-        there = [folder for folder in folders if folder.is_dir()]
-        if not there:
+        existing = [folder for folder in folders if folder.is_dir()]
+        if not existing:
             raise MissingWeights(
-                f"There is no model {name!r}, and no folder for it: {_faults(folders)}. Make the folder, put the file "
-                "there and press R, or choose another model."
+                f"There is no model {name!r}, and no folder for it: {_explain(folders)}. Make the folder, put the "
+                "file there and press R, or choose another model."
             )
         raise MissingWeights(
-            f"There is no model {name!r} in {_either(there)}. Put the file there and press R, or choose another model."
+            f"There is no model {name!r} in {_join(existing)}. Put the file there and press R, or choose another model."
         )
     if not download:
         raise MissingWeights(zoo.missing_message(known, download_folder()))
@@ -135,33 +135,33 @@ def _refuse_broken_link(name: str) -> None:
 
 
 def _files() -> list[str]:
-    """ComfyUI's list of files in the folders of upscale models; links to nothing are in it too."""
+    """ComfyUI's list of files in the folders for upscale models, including broken links."""
     try:
         return folder_paths.get_filename_list(FOLDER)
-    except (OSError, UnicodeEncodeError):  # ComfyUI compares with its last listing, and a folder of that is gone
+    except (OSError, UnicodeEncodeError):  # a folder in ComfyUI's cached list was deleted
         folder_paths.filename_list_cache.pop(FOLDER, None)
     try:
         return folder_paths.get_filename_list(FOLDER)
-    except (OSError, UnicodeEncodeError) as error:  # the latter if it logs a name that the log's encoding lacks
+    except (OSError, UnicodeEncodeError) as error:  # UnicodeEncodeError: it logged a name that the log cannot encode
         log.warning("The upscale models cannot be listed: %s", error)
         return []
 
 
 def _entry(name: str) -> str | None:
-    """How the file that `name` means is listed; None if it is not."""
-    there = _files()
-    listed = next((entry for entry in there if _plain(entry) == _plain(name)), None)
-    return _listed_as(name, there) if listed is None and zoo.find(name) else listed
+    """The list entry for the file that `name` refers to; None if it is not listed."""
+    files = _files()
+    listed = next((entry for entry in files if _with_slashes(entry) == _with_slashes(name)), None)
+    return _find_entry(name, files) if listed is None and zoo.find(name) else listed
 
 
-def _listed_as(file: str, there: list[str]) -> str | None:
-    """How a file is listed if it lies in a folder of upscale models or anywhere below."""
-    wanted = _plain(file).rpartition("/")[2]
-    return next((entry for entry in there if _plain(entry).rpartition("/")[2] == wanted), None)
+def _find_entry(file: str, files: list[str]) -> str | None:
+    """The list entry for a file of that name in any folder or subfolder; None if there is none."""
+    wanted = _with_slashes(file).rpartition("/")[2]
+    return next((entry for entry in files if _with_slashes(entry).rpartition("/")[2] == wanted), None)
 
 
-def _may_write(folder: Path) -> bool:
-    """Whether files can be made there. Tried out: rights alone do not tell, as on a disk that is mounted read-only."""
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be created there. Tested by creating one: the disk may be read-only in spite of permissions."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True
@@ -169,12 +169,12 @@ def _may_write(folder: Path) -> bool:
         return False
 
 
-def _either(folders: list[Path]) -> str:
+def _join(folders: list[Path]) -> str:
     return " or ".join(map(str, folders))
 
 
-def _faults(folders: list[Path]) -> str:
-    """Why none of these is a folder."""
+def _explain(folders: list[Path]) -> str:
+    """The reason why each of these is not a folder."""
     faults = []
     for folder in folders:
         if folder.exists():
@@ -187,5 +187,5 @@ def _faults(folders: list[Path]) -> str:
     return ", ".join(faults)
 
 
-def _plain(name: str) -> str:
+def _with_slashes(name: str) -> str:
     return name.replace("\\", "/")

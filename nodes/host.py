@@ -1,4 +1,4 @@
-"""ComfyUI's memory manager, progress and interrupt, as plain values and callables for the engine."""
+"""Gives the engine ComfyUI's memory manager, progress and interrupt as plain values and callables."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 PROGRESS_STEPS = 1000
 """Resolution of the progress bar; tiles are too coarse on a CPU."""
 COMFORTABLE_SIDE = 512
-"""Other models may have to leave the GPU for tiles of up to this side; for larger ones only free memory is used."""
+"""Other models are unloaded to make room for tiles up to this side length; larger tiles only use free memory."""
 
 
 def device_options() -> list[str]:
@@ -30,7 +30,7 @@ def device_options() -> list[str]:
 
 
 def pick_device(option: str) -> torch.device:
-    """The device behind an entry of `device_options`; the default one for a GPU that this machine lacks."""
+    """The device for an entry of `device_options`; the default device if this machine lacks that GPU."""
     device = model_management.resolve_gpu_device_option(str(option))
     if device is None and option != "default":
         log.warning("There is no device %r here; using the default one.", option)
@@ -38,25 +38,27 @@ def pick_device(option: str) -> torch.device:
 
 
 def is_good_at_fp16(device: torch.device) -> bool:
-    """Whether fp16 is fast there. (bf16 is never the better choice: on these networks it is ten times less exact.)"""
+    """Whether fp16 is fast on the device. (bf16 is never chosen: on these networks its error is ten times larger.)"""
     return model_management.should_use_fp16(device)
 
 
 def hand_over(model: Any, device: torch.device) -> None:
-    """Put a model in the care of the memory manager. Its dtype must not change afterwards."""
-    # looked up now: ComfyUI replaces the class at start when it manages memory dynamically
-    # (the manager's offload device may be the GPU, which is no place for what was meant to run on the CPU)
+    """Register a model with the memory manager. Its dtype must not change afterwards."""
+    # looked up at call time: ComfyUI may replace the class at startup (dynamic memory management).
+    # The manager's offload device may be the GPU, where a model for the CPU must not go.
     offload = device if device.type == "cpu" else model_management.unet_offload_device()
     model.patcher = comfy.model_patcher.CoreModelPatcher(model.model, load_device=device, offload_device=offload)
 
 
 @contextmanager
 def loaded(model: Any, job: Job) -> Iterator[engine.Placement]:
-    """The model, wholly on its device, for as long as this lasts; yields where to compute and what may be taken.
+    """Load the whole model onto its device while the context is open. Yields where to compute and the memory budget.
 
-    The memory manager is asked for just what the job will take.
+    Asks the memory manager for exactly the memory that the job needs.
 
-    model: an UPSCALE_MODEL; one of another pack may lack a patcher and gets one.
+    Args:
+        model: an UPSCALE_MODEL. Models of other packs may lack a patcher and get one.
+        job: what will be computed.
     """
     if getattr(model, "patcher", None) is None:
         if not isinstance(getattr(model, "model", None), nn.Module):
@@ -70,39 +72,39 @@ def loaded(model: Any, job: Job) -> Iterator[engine.Placement]:
     canvas_bytes = job.canvas_bytes if is_shared else 0
     usable = int((_free(model, device) - output_bytes - canvas_bytes) * devices.SHARE)
     needed = job.needed(usable, device, output_device, COMFORTABLE_SIDE).total
-    # The networks are small and not made to run in parts: buffers and bias tables would stay behind.
+    # The networks are small and cannot run partially loaded: buffers and bias tables would be left behind.
     model_management.load_models_gpu([model.patcher], memory_required=needed + output_bytes, force_full_load=True)
     tensors = chain(network.parameters(), network.buffers())
     strays = any(not devices.same_device(tensor.device, device) for tensor in tensors)
     try:
-        if strays:  # with --novram the manager leaves weights where they are, whatever it is asked
+        if strays:  # with --novram the manager does not move weights, even with force_full_load
             network.to(device)
         with model_management.cuda_device_context(device):
             free = _free(model, device) - output_bytes
-            # what the manager has made free is for the job; a share of what others may take is left to them
+            # if the job fits, it may use all it asked for; otherwise leave a share to other programs
             budget = needed if needed <= free else int(free * devices.SHARE)
             yield engine.Placement(device, budget, dtype, output_device)
     finally:
-        if strays and not model.patcher.loaded_size():  # else the manager counts on finding them there
+        if strays and not model.patcher.loaded_size():  # if loaded, the manager expects them on the device
             network.to(model.patcher.offload_device)
 
 
 def _free(model: Any, device: torch.device) -> int:
-    """Bytes that are free now, other models staying where they are."""
-    if device.type == "cpu":  # the patcher would add what it could free on the GPU
+    """Free bytes on the device without unloading other models."""
+    if device.type == "cpu":  # the patcher would also count memory that it could free on the GPU
         return _free_memory(device)
     return max(0, model.patcher.get_free_memory(device) - model_management.extra_reserved_memory())
 
 
 def _free_memory(device: torch.device) -> int:
-    """Bytes that are free by ComfyUI's count; of the computer's memory no more than a container's limit leaves."""
+    """Free bytes according to ComfyUI; for RAM, no more than a container's limit allows."""
     free: Any = model_management.get_free_memory(device)
     limit = devices.free_bytes(device) if device.type == "cpu" else None
     return free if limit is None else min(free, limit)
 
 
 def output_options() -> dict[str, Any]:
-    """Dtype and device that ComfyUI wants images in."""
+    """The dtype and device that ComfyUI uses for images."""
     return {
         "output_dtype": model_management.intermediate_dtype(),
         "output_device": model_management.intermediate_device(),
@@ -110,14 +112,14 @@ def output_options() -> dict[str, Any]:
 
 
 def require_room(job: Job) -> None:
-    """Check, before anything is computed, that the result fits where ComfyUI keeps images.
+    """Check before computing that the result fits into the memory where ComfyUI stores images.
 
     Raises:
-        NotEnoughMemory: it does not.
+        NotEnoughMemory: the result does not fit.
     """
     needed = job.output_bytes(model_management.intermediate_dtype()) + job.canvas_bytes + job.intermediate_bytes
     device = model_management.intermediate_device()
-    if device.type != "cpu":  # with --gpu-only: other models may have to leave
+    if device.type != "cpu":  # with --gpu-only: unload other models if needed
         model_management.free_memory(needed, device)
     free = _free_memory(device)
     if needed > free:
@@ -129,21 +131,21 @@ def require_room(job: Job) -> None:
 
 
 def teller(node_id: str) -> Callable[[str], None]:
-    """A callable that writes a line of text to the log and onto the running node, below the lines before it."""
+    """Returns a callable that logs a line of text and appends it to the text shown on the running node."""
     lines: list[str] = []
 
     def tell(line: str) -> None:
         log.info("%s", line)
         if line not in lines:
             lines.append(line)
-        # each message replaces the text of the one before; it travels as UTF-8
+        # each message replaces the previous text, so all lines are sent; the transport is UTF-8
         PromptServer.instance.send_progress_text(escaped("\n".join(lines), "utf-8"), node_id)
 
     return tell
 
 
 def progress() -> Callable[[float, int], None]:
-    """A callable that shows progress on the running node."""
+    """Returns a callable that shows progress on the running node."""
     bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
 
     def show(done: float, total: int) -> None:

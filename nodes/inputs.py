@@ -1,4 +1,4 @@
-"""Inputs of the upscale nodes, checked: `resize_to`, a choice that brings its own number, and the limits of tiles."""
+"""Defines `resize_to`, a choice with a nested number, and checks it and the tile limits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,32 +8,32 @@ from comfy_api.latest import io
 from ..engine import PRESETS, arguments
 
 RESIZE_TO = "resize_to"
-MOST_PIXELS = 16384
-"""Longest side that a picture of ComfyUI may be asked to have, as in its own nodes."""
+MAX_PIXELS = 16384
+"""Maximum side length that can be requested, as in ComfyUI's own nodes."""
 
 
 def resize_options() -> list[io.DynamicCombo.Option]:
     """The options of the input `resize_to`; the first one is the default."""
-    return [io.DynamicCombo.Option(mode, [number] if number else []) for mode, number in _numbers().items()]
+    return [io.DynamicCombo.Option(mode, [number] if number else []) for mode, number in _number_inputs().items()]
 
 
 def size_request(resize_to: Any, others: Mapping[str, Any]) -> tuple[str, float]:
-    """What the user asks for, as `resize_to` and `amount` of `engine.target_size`.
+    """Parse the requested size into `resize_to` and `amount` of `engine.target_size`.
 
-    ComfyUI nests the number under a choice that it knows: {"resize_to": "factor", "factor": 1.5}. In every other case
-    (a link into `resize_to`, an unknown choice) the choice arrives as it was sent and the number beside it, as
-    "resize_to.factor". A number that is missing, or None, has its default: a promoted widget of a subgraph does not
-    send the number of a choice that was changed there.
+    For a known choice, ComfyUI nests the number: {"resize_to": "factor", "factor": 1.5}. In all other cases (a link
+    into `resize_to`, an unknown choice) the choice arrives unchanged, and the number as a separate input named
+    "resize_to.factor". If the number is missing or None, its default is used: a widget promoted onto a subgraph does
+    not send the number after its choice was changed there.
 
     Args:
-        resize_to: what `execute` got for the input of this name; None if nothing.
-        others: inputs that `execute` does not name.
+        resize_to: the value that `execute` received for `resize_to`; None if it received none.
+        others: the inputs that are not parameters of `execute`.
 
     Raises:
-        ValueError: the choice or the number cannot be meant; the message names the input.
+        ValueError: the choice or the number is invalid; the message names the input.
     """
     choice, numbers = _flat(resize_to, others)
-    expected = _numbers()
+    expected = _number_inputs()
     if choice is None:
         _refuse_number_without_choice(numbers)
         choice = next(iter(expected))
@@ -47,10 +47,10 @@ def size_request(resize_to: Any, others: Mapping[str, Any]) -> tuple[str, float]
 
 
 def tile_limits(tile_size: Any, overlap: Any, tiling: Any) -> dict[str, Any]:
-    """What `engine.prepare` takes of the inputs of these names, 0 being no limit.
+    """Convert these inputs to keyword arguments of `engine.prepare`. 0 means no limit.
 
     Raises:
-        ValueError: one of them cannot be meant; the message names it.
+        ValueError: one of them is invalid; the message names it.
     """
     arguments.one_of(tiling, "tiling", PRESETS)
     return {
@@ -61,7 +61,7 @@ def tile_limits(tile_size: Any, overlap: Any, tiling: Any) -> dict[str, Any]:
 
 
 def _flat(resize_to: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The choice, and the numbers by their names in API format, nested or not."""
+    """The choice, and all numbers under their names in API format, whether they were nested or not."""
     numbers = {name: value for name, value in others.items() if name.startswith(f"{RESIZE_TO}.")}
     if not isinstance(resize_to, dict) or RESIZE_TO not in resize_to:
         return resize_to, numbers
@@ -70,12 +70,12 @@ def _flat(resize_to: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any
 
 def _refuse_number_without_choice(numbers: Mapping[str, Any]) -> None:
     if numbers:
-        name, choices = next(iter(numbers)), ", ".join(_numbers())
+        name, choices = next(iter(numbers)), ", ".join(_number_inputs())
         raise ValueError(f"{name} is given without {RESIZE_TO}. Set {RESIZE_TO} to one of: {choices}.")
 
 
-def _numbers() -> dict[str, io.Int.Input | io.Float.Input | None]:
-    """Each choice, in the order of the menu, and the input that it brings."""
+def _number_inputs() -> dict[str, io.Int.Input | io.Float.Input | None]:
+    """Each choice, in menu order, with its nested number input."""
     return {
         "model scale": None,
         "factor": io.Float.Input(
@@ -96,4 +96,4 @@ def _numbers() -> dict[str, io.Int.Input | io.Float.Input | None]:
 
 
 def _pixels(default: int, tooltip: str) -> io.Int.Input:
-    return io.Int.Input("pixels", optional=True, default=default, min=16, max=MOST_PIXELS, tooltip=tooltip)
+    return io.Int.Input("pixels", optional=True, default=default, min=16, max=MAX_PIXELS, tooltip=tooltip)

@@ -1,4 +1,4 @@
-"""Load APISR Model: an entry of the model list -> UPSCALE_MODEL."""
+"""The node Load APISR Model: an entry of the model list -> UPSCALE_MODEL."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 OTHER_GPU = re.compile(r"gpu:\d{1,3}")
-"""How ComfyUI names GPUs: a workflow may come from a machine with more of them, and runs on the default device then."""
+"""ComfyUI's names for GPUs. A workflow from a machine with more GPUs runs on the default device."""
 
 
 class APISRModelLoader(io.ComfyNode):
@@ -70,10 +70,10 @@ class APISRModelLoader(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name: str | None = None, device: str | None = None) -> bool:
-        """Takes both lists from ComfyUI's own check: workflows come from machines with other files and other GPUs.
+        """Skip ComfyUI's own check of both lists: workflows come from machines with other files and GPUs.
 
-        What is missing is said by `execute`: of an error raised here the UI hides the text, and one that is returned
-        is shown once for each argument above.
+        `execute` reports what is missing. The UI hides the text of an error raised here, and shows a returned one
+        once for each parameter of this method.
         """
         return True
 
@@ -81,7 +81,7 @@ class APISRModelLoader(io.ComfyNode):
     def fingerprint_inputs(
         cls, model_name: str | None = None, download: bool = True, **_: Any
     ) -> tuple[str, str | int, str | int] | None:
-        """Follows the content: a replaced file is loaded anew. (A name that comes through a link is not told here.)"""
+        """Changes with the file's content, so that a replaced file is reloaded. None for a linked name."""
         return None if model_name is None else catalogue.fingerprint(str(model_name), download)
 
     @classmethod
@@ -93,7 +93,7 @@ class APISRModelLoader(io.ComfyNode):
         download: bool = True,
         device: str = "default",
     ) -> io.NodeOutput:
-        # another node may hand over anything
+        # linked inputs can have any value
         arguments.text(model_name, "model_name", "the name of a model in the list")
         arguments.one_of(precision, "precision", PRECISIONS)
         download = arguments.flag(download, "download")
@@ -101,15 +101,15 @@ class APISRModelLoader(io.ComfyNode):
             arguments.one_of(device, "device", tuple(host.device_options()))
         found = catalogue.locate(model_name, download)
         path = found if isinstance(found, Path) else _download(found)
-        where = host.pick_device(device)
-        # the dtype is settled before the memory manager takes over: it keeps the size and copies of the weights
+        target_device = host.pick_device(device)
+        # set the dtype before the memory manager takes over: it records the size and keeps copies of the weights
         model = load_model(path, "fp32" if precision == "auto" else precision)
-        if precision == "auto" and model.supports_half and host.is_good_at_fp16(where):
+        if precision == "auto" and model.supports_half and host.is_good_at_fp16(target_device):
             set_precision(model, "fp16")
-        host.hand_over(model, where)
+        host.hand_over(model, target_device)
         if wrong := catalogue.unlike_published(path):
             log.warning("%s is not the published file: %s.", path, wrong)
-        log.info("%s: %s %dx, %s, on %s", path.name, model.architecture.name, model.scale, model.dtype, where)
+        log.info("%s: %s %dx, %s, on %s", path.name, model.architecture.name, model.scale, model.dtype, target_device)
         return io.NodeOutput(model)
 
 

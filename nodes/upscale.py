@@ -1,4 +1,4 @@
-"""Upscale Image (APISR): UPSCALE_MODEL + IMAGE, perhaps with a MASK -> IMAGE."""
+"""The node Upscale Image (APISR): UPSCALE_MODEL + IMAGE + optional MASK -> IMAGE."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class APISRUpscale(io.ComfyNode):
             node_id="APISRUpscale",
             display_name="Upscale Image (APISR)",
             category="image/upscaling",
-            description="Upscales pictures with a model, without seams, in the memory there is.",
+            description="Upscales pictures with a model, without seams, within the available memory.",
             search_aliases=["apisr", "anime", "upscale", "super resolution", "hires fix", "enlarge", "waifu", "4x"],
             inputs=[*_picture_inputs(), *_tile_inputs(), *_other_inputs()],
             hidden=[io.Hidden.unique_id],
@@ -54,7 +54,7 @@ class APISRUpscale(io.ComfyNode):
         if is_misread_grl(upscale_model):
             tell('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
         count, height, width, _ = image.shape
-        if not height or not width:  # what core nodes make of a video without frames
+        if not height or not width:  # core nodes return this for a video without frames
             return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
         scale = facts_of(upscale_model).scale
         size = engine.target_size(height, width, scale, mode, amount, multiple_of)
@@ -64,8 +64,8 @@ class APISRUpscale(io.ComfyNode):
         host.require_room(job)
         callbacks = engine.Callbacks(host.progress(), host.stop_if_interrupted, tell, host.is_out_of_memory)
         with host.loaded(upscale_model, job) as placement:
-            how = {"reuse_frames": reuse_frames, "cpu_fallback": cpu_fallback}
-            return io.NodeOutput(engine.upscale_batch(upscale_model, image, job, placement, callbacks, **how))
+            options = {"reuse_frames": reuse_frames, "cpu_fallback": cpu_fallback}
+            return io.NodeOutput(engine.upscale_batch(upscale_model, image, job, placement, callbacks, **options))
 
 
 def _picture_inputs() -> list[io.Input]:

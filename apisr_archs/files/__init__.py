@@ -1,11 +1,11 @@
 """A weight file -> a clean state dict: the known files, downloads, and safe reading.
 
 zoo           the known weight files, as data
-download      a known file, verified, onto the disk
+download      fetches a known file and verifies it
 locate        a path or a known name -> the path of a file, for callers without ComfyUI
 checkpoint    any file -> state dict, never running code from it
-formats       what is no weight file, named
-pickles       why torch refuses one, found without running it
-inert         harmless Python objects beside the weights
-names         wrappers and prefixes of training code, taken off
+formats       recognizes files that are not weights, for the error message
+pickles       finds out why torch refused a pickle, without running it
+inert         lets torch skip harmless Python objects stored with the weights
+names         removes the wrappers and prefixes that training code adds
 """

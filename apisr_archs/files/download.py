@@ -1,6 +1,6 @@
-"""Fetch a known weight file: verified before it gets its name, and nothing left behind when that fails.
+"""Downloads a known weight file. It is verified before it gets its final name; a failure leaves nothing behind.
 
-`APISR_OFFLINE=1` (or `true`, `yes`) in the environment forbids every connection.
+`APISR_OFFLINE=1` (or `true`, `yes`) in the environment forbids all connections.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from ..errors import DownloadFailed
 from .zoo import ZooModel, how_to_get
 
 TIMEOUT_S = (10.0, 30.0)
-"""Seconds to wait for a connection, and for the next byte."""
+"""Seconds to wait for a connection, and between two bytes."""
 
-_ATTEMPTS = 4  # per address: the first, and three that resume a cut connection
+_ATTEMPTS = 4  # per address: one, plus up to three that resume an interrupted transfer
 _CHUNK = 1 << 16  # bytes
-_STALE_S = 3600.0  # a live download writes far more often than this
-# identity: size, ranges and hash are those of the file itself, not of a compressed form
+_STALE_S = 3600.0  # an active download writes far more often than this
+# identity: size, ranges and hash must refer to the file itself, not to a compressed encoding of it
 _HEADERS = {"User-Agent": "ComfyUI-APISR", "Accept-Encoding": "identity"}
 
 
 class _AddressError(Exception):
-    """One address did not give the right file; the text says why."""
+    """One address did not deliver the right file; the message says why."""
 
 
-class _CutError(_AddressError):
-    """The body stopped early but had brought something: worth resuming."""
+class _IncompleteError(_AddressError):
+    """The transfer stopped early, but some data arrived: worth resuming."""
 
 
 @dataclass(frozen=True)
 class _Job:
     model: ZooModel
     part: Path
-    tick: Callable[[int], None]  # called with the bytes that `part` holds; may raise to end the download
+    report: Callable[[int], None]  # called with the size of `part` in bytes; may raise to abort the download
     timeout: tuple[float, float]  # as TIMEOUT_S
 
 
@@ -56,34 +56,34 @@ def download(
     is_cancelled: Callable[[], bool] | None = None,
     timeout: tuple[float, float] = TIMEOUT_S,
 ) -> Path:
-    """Put the verified file of `model` in `folder` and return its path.
+    """Download the file of `model` into `folder`, verify it and return its path.
 
-    A right file that is there already is returned untouched. `folder` is made if its parent exists.
-    `on_progress(bytes done, bytes in all)` starts again from 0 when the next address is tried. It may raise
-    to end the download; so does `is_cancelled` by returning True. While a server is silent neither is asked,
-    for as long as `timeout`: seconds to connect, seconds between two bytes.
+    If the right file is already there, nothing is downloaded. `folder` is created if its parent exists.
+    `on_progress(bytes done, total bytes)` starts again from 0 for each address and may raise to abort the download.
+    `is_cancelled` aborts it by returning True. Neither is called while the server sends nothing, for up to
+    `timeout`: seconds to connect, seconds between two bytes.
 
-    Raises DownloadFailed: says what was wrong with every address, or with the folder.
+    Raises DownloadFailed: says what was wrong with each address, or with the folder.
     """
     target = folder / model.file
 
-    def tick(done: int) -> None:
+    def report(done: int) -> None:
         if is_cancelled is not None and is_cancelled():
             raise DownloadFailed(f"The download of {model.file} was cancelled; nothing of it was kept.")
         if on_progress is not None:
             on_progress(done, model.bytes)
 
     try:
-        if _is_there(model, target):
+        if _is_complete(model, target):
             return target
         refuse_offline(model, folder)
         with _part_file(model, folder) as part:
             _check_space(model, folder)
-            _fetch_from_any(_Job(model, part, tick, timeout))
-            if not _is_there(model, target):  # another process may have been faster
+            _fetch_from_any(_Job(model, part, report, timeout))
+            if not _is_complete(model, target):  # another process may have finished first
                 part.replace(target)
         return target
-    except OSError as error:  # the network's own are _AddressError by now, so this is the disk
+    except OSError as error:  # network errors were converted to _AddressError, so this is the disk
         reason = error.strerror or error
         raise DownloadFailed(
             f"Could not save {model.file} in {folder}: {reason}.\n"
@@ -93,23 +93,23 @@ def download(
 
 
 def refuse_offline(model: ZooModel, folder: Path) -> None:
-    """Raises DownloadFailed, which says how to get the file, if the environment forbids connections."""
+    """Raises DownloadFailed, with instructions for a manual download, if the environment forbids connections."""
     if os.environ.get("APISR_OFFLINE", "").strip().lower() in {"1", "true", "yes"}:
         raise DownloadFailed(
-            f"The model file {model.file} is not in {folder}, and APISR_OFFLINE forbids to download it.\n"
+            f"The model file {model.file} is not in {folder}, and APISR_OFFLINE forbids downloading it.\n"
             f"Start this program without APISR_OFFLINE, or get it by hand.\n{how_to_get(model, folder)}"
         )
 
 
 def broken_link(link: Path) -> str:
-    """What is wrong with a link whose target is not there, and what to do about it."""
+    """Error text for a link whose target is missing, with what to do about it."""
     return (
         f"{link} is a broken link: its target {link.readlink()} is not there. Put the file there, or delete the link."
     )
 
 
 def difference(model: ZooModel, path: Path) -> str | None:
-    """How the file differs from the known one, in words; None if it does not. Reads the whole file. Raises OSError."""
+    """A description of how the file differs from the published one, or None. Reads all of it; may raise OSError."""
     size = path.stat().st_size
     if size != model.bytes:
         return f"{size} bytes instead of {model.bytes}"
@@ -122,8 +122,11 @@ def difference(model: ZooModel, path: Path) -> str | None:
     return None
 
 
-def _is_there(model: ZooModel, target: Path) -> bool:
-    """Whether the right file has its place; a different one of that name is the user's, and stays."""
+def _is_complete(model: ZooModel, target: Path) -> bool:
+    """Whether the right file is at `target`.
+
+    Raises DownloadFailed for a different file of that name: it may be the user's own, so it is never overwritten.
+    """
     if not target.exists():
         if target.is_symlink():
             raise DownloadFailed(f"{broken_link(target)}\n{how_to_get(model, target.parent)}")
@@ -148,10 +151,10 @@ def _check_space(model: ZooModel, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _part_file(model: ZooModel, folder: Path) -> Iterator[Path]:
-    """An empty file of our own in `folder`, gone afterwards unless it was renamed.
+    """A new empty temporary file in `folder`, deleted on exit unless it was renamed.
 
-    It lies beside the target because a rename is atomic only within one file system. No other run has its
-    name, and ".part" is no suffix that ComfyUI lists as a model.
+    It is in the target's folder because a rename is atomic only within one file system. Its random name is never
+    shared with another run, and ComfyUI does not list ".part" files as models.
     """
     made_folder = not folder.exists()
     folder.mkdir(exist_ok=True)
@@ -163,21 +166,21 @@ def _part_file(model: ZooModel, folder: Path) -> Iterator[Path]:
     finally:
         part.unlink(missing_ok=True)
         if made_folder:
-            with contextlib.suppress(OSError):  # not empty: it holds the model now
+            with contextlib.suppress(OSError):  # not empty: the model was saved there
                 folder.rmdir()
 
 
 def _remove_stale(model: ZooModel, part: Path) -> None:
-    """Delete what runs that were killed have left; ages by the clock of the disk, which may be a server's."""
+    """Delete part files left by killed runs. Ages are by the file system's clock, which may be a server's."""
     now = part.stat().st_mtime
     for other in part.parent.glob(f".{model.file}.*.part"):
-        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to delete: no reason to stop
+        with contextlib.suppress(OSError):  # already deleted, or no permission: harmless
             if now - other.stat().st_mtime > _STALE_S:
                 other.unlink()
 
 
 def _fetch_from_any(job: _Job) -> None:
-    """Fill the part file, verified, from the first address that has the right file."""
+    """Fill the part file from the first address that delivers the right file."""
     failures: list[str] = []
     for url in job.model.urls:
         try:
@@ -194,13 +197,13 @@ def _fetch_from_any(job: _Job) -> None:
 
 
 def _fetch(job: _Job, url: str) -> None:
-    """Fill the part file from one address, resuming a cut connection, and verify it."""
-    os.truncate(job.part, 0)  # never mix two servers: a bad start from one would spoil the other
+    """Fill the part file from one address, resuming interrupted transfers, and verify it."""
+    os.truncate(job.part, 0)  # never mix two servers: bad data from one would spoil the other
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _fetch_rest(job, url)
             break
-        except _CutError:
+        except _IncompleteError:
             if attempt == _ATTEMPTS:
                 raise
     if wrong := difference(job.model, job.part):
@@ -208,35 +211,35 @@ def _fetch(job: _Job, url: str) -> None:
 
 
 def _fetch_rest(job: _Job, url: str) -> None:
-    """One request, for what the part file lacks."""
-    have = job.part.stat().st_size
-    job.tick(have)
-    # No If-Range: only one content is right, and the sha256 finds out about any other.
-    headers = {**_HEADERS, "Range": f"bytes={have}-"} if have else _HEADERS
+    """Request the missing rest of the part file, once."""
+    received = job.part.stat().st_size
+    job.report(received)
+    # No If-Range needed: the sha256 detects a file that changed on the server.
+    headers = {**_HEADERS, "Range": f"bytes={received}-"} if received else _HEADERS
     try:
         response = requests.get(url, headers=headers, stream=True, timeout=job.timeout)
     except (OSError, urllib3.exceptions.HTTPError) as error:
-        raise _AddressError(_in_words(error, job.timeout)) from error
+        raise _AddressError(_describe(error, job.timeout)) from error
     with response, job.part.open("r+b") as file:
-        start = _body_start(response, have, job.model.bytes)
+        start = _body_start(response, received, job.model.bytes)
         file.truncate(start)
         file.seek(start)
         for chunk in _chunks(response, job.model.bytes - start, job.timeout):
             file.write(chunk)
-            job.tick(file.tell())
+            job.report(file.tell())
         file.flush()
-        os.fsync(file.fileno())  # or a power cut could leave the final name on an empty file
+        os.fsync(file.fileno())  # otherwise a power failure could leave an empty file under the final name
 
 
-def _body_start(response: requests.Response, have: int, total: int) -> int:
-    """Offset in the file of the first byte of the body: `have`, or 0 from a server without ranges."""
+def _body_start(response: requests.Response, received: int, total: int) -> int:
+    """File offset of the first byte of the body: `received`, or 0 if the server does not support ranges."""
     if response.status_code not in (200, 206):
         raise _AddressError(f"HTTP {response.status_code} {response.reason}")
-    start = have if response.status_code == 206 else 0
+    start = received if response.status_code == 206 else 0
     if response.status_code == 206:
         content_range = response.headers.get("Content-Range", "")
-        if not re.fullmatch(rf"bytes {have}-{total - 1}/({total}|\*)", content_range):
-            raise _AddressError(f'asked for bytes {have}-{total - 1}/{total}, got "{content_range}"')
+        if not re.fullmatch(rf"bytes {received}-{total - 1}/({total}|\*)", content_range):
+            raise _AddressError(f'asked for bytes {received}-{total - 1}/{total}, got "{content_range}"')
     length = response.headers.get("Content-Length")
     if length is not None and length != str(total - start):
         raise _AddressError(f"the server offers {length} bytes instead of {total - start}")
@@ -244,28 +247,28 @@ def _body_start(response: requests.Response, have: int, total: int) -> int:
 
 
 def _chunks(response: requests.Response, expected: int, timeout: tuple[float, float]) -> Iterator[bytes]:
-    """The body as it arrives: exactly `expected` bytes, never one more, or _AddressError."""
-    # read1 hands over what has arrived; read would drop a part of a chunk when the connection is cut.
-    # urllib3 1.x has no read1: there at most one chunk is fetched again.
+    """Yield the body as it arrives: exactly `expected` bytes. Raises _AddressError if fewer arrive."""
+    # read1 returns whatever has arrived; read would lose an incomplete chunk when the connection breaks.
+    # urllib3 1.x has no read1: there, up to one chunk is downloaded again.
     read = getattr(response.raw, "read1", response.raw.read)
-    left = expected
+    remaining = expected
     reason = "connection closed"
     try:
-        while left > 0 and (chunk := read(min(_CHUNK, left))):
-            left -= len(chunk)
+        while remaining > 0 and (chunk := read(min(_CHUNK, remaining))):
+            remaining -= len(chunk)
             yield chunk
     except (OSError, urllib3.exceptions.HTTPError) as error:
-        reason = _in_words(error, timeout)
-    if left > 0:
-        kind = _CutError if left < expected else _AddressError
-        raise kind(f"{left} bytes were still to come: {reason}")
+        reason = _describe(error, timeout)
+    if remaining > 0:
+        kind = _IncompleteError if remaining < expected else _AddressError
+        raise kind(f"{remaining} bytes were still to come: {reason}")
 
 
-def _in_words(error: Exception, timeout: tuple[float, float]) -> str:
+def _describe(error: Exception, timeout: tuple[float, float]) -> str:
     if isinstance(error, (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)):
         return f"no connection within {timeout[0]:g} s"
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
         return f"no data for {timeout[1]:g} s"
     if isinstance(error, requests.ConnectionError):
-        return "no connection; is this machine online?"  # the error's own text is long and says no more
+        return "no connection; is this machine online?"  # the original message is long and adds nothing
     return f"connection failed: {error}"

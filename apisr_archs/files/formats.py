@@ -1,4 +1,4 @@
-"""Names for files that are no PyTorch weights, with what to do about each. Reads only; nothing is unpacked or run."""
+"""Recognizes files that are not PyTorch weights and says what to do about each. Nothing is unpacked or run."""
 
 import codecs
 import re
@@ -13,18 +13,18 @@ from ..text import shown
 from .zoo import find
 
 HEAD = 512
-"""Bytes from the beginning of a file that tell its format."""
-BEGINNING = 16
-"""Of these, so many tell the encoding of a text."""
+"""Number of bytes at the start of a file from which its format is detected."""
+ENCODING_BYTES = 16
+"""Number of bytes at the start from which the encoding of a text file is guessed."""
 MODEL_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
-GRAPHS = {".param": "an NCNN model", ".xml": "an OpenVINO model", ".onnx": "an ONNX model", ".gguf": "a GGUF model"}
-"""Files of other programs' models, some of which lie beside a .bin file."""
-PAGES = ("<!doctype", "<html", "<?xml", "<head", "<script", "<!--")
-TEXTS = {
+EXPORTS = {".param": "an NCNN model", ".xml": "an OpenVINO model", ".onnx": "an ONNX model", ".gguf": "a GGUF model"}
+"""Suffixes of models exported for other programs. Some of these keep their weights in a .bin file beside them."""
+WEB_PAGE_STARTS = ("<!doctype", "<html", "<?xml", "<head", "<script", "<!--")
+TEXT_KINDS = {
     "a shortcut to a web page": re.compile(r"\[InternetShortcut\]", re.IGNORECASE),
     "a JSON text": re.compile(r"\{\s*(\"|\}|$)|\[\s*([\[\]{\"\d-]|true|false|null|$)"),
 }
-"""Kinds of text, by how they begin."""
+"""Kinds of text files, recognized by how they begin."""
 ASCII_TEXT = frozenset(b"\t\n\r" + bytes(range(0x20, 0x7F)))
 
 UNPACK = "Unpack it and put the model inside it, a .pth or .safetensors file, in its place."
@@ -33,13 +33,13 @@ OTHER_PROGRAM = "It is for other programs. Get the same model as .pth or .safete
 
 @dataclass(frozen=True)
 class Format:
-    """Files that begin alike. `begins` is compared with the bytes from `at` on."""
+    """A file format, recognized by its magic bytes `begins` at offset `at`."""
 
     name: str
     begins: bytes
     at: int = 0
     advice: str | None = None
-    """What to do; None if the download went wrong and the file is to be downloaded again."""
+    """What the user can do; None if the download went wrong and should be repeated."""
 
 
 FORMATS = (
@@ -72,21 +72,21 @@ FORMATS = (
     Format("a PDF document", b"%PDF-"),
 )
 ONNX = re.compile(rb"\x08[\x02-\x20][\x12\x1a\x22\x2a\x32\x3a\x42\x72]")
-"""Field 1, the version of the format, as a small number; then another field of a model."""
+"""Protobuf field 1 (the format version, a small number), followed by the tag of another field of the model."""
 FROZEN_GRAPH = re.compile(rb"\x0a.{1,3}\x0a.[\w./-]+\x12.(Placeholder|Const)", re.DOTALL)
-"""TensorFlow's GraphDef: a node with a name and an operation."""
+"""Start of a TensorFlow GraphDef: a node with a name and an operation."""
 
 
 def refuse_other_formats(path: Path, head: bytes) -> None:
-    """Raise an error that names the file's format, if it is known and holds no weights that torch could read.
+    """Raise an error that names the file's format, if it is a known one that torch cannot read weights from.
 
     Args:
-        path: the file, for the message, and to look into archives.
+        path: the file; named in the message, and opened if it is an archive.
         head: its first `HEAD` bytes.
 
     Raises:
-        CorruptWeights: it is empty, text, a page, a picture: the download went wrong.
-        UnsupportedWeights: it is an archive, or another program's model.
+        CorruptWeights: it is empty, a text, a web page or a picture: the download went wrong.
+        UnsupportedWeights: it is an archive or another program's model.
         UnsafeWeights: it is a TorchScript program or in torch's oldest format.
     """
     if not head:
@@ -103,7 +103,7 @@ def refuse_other_formats(path: Path, head: bytes) -> None:
 
 
 def download_again(path: Path) -> str:
-    """What to do about a bad file; with what the good one looks like, if its name is known."""
+    """Advice for a bad file. For a known name, includes size, sha256 and addresses of the right file."""
     size = f"It has {path.stat().st_size:,} bytes."
     known = find(path.name)
     if known is None:
@@ -127,26 +127,26 @@ def _refusal(path: Path, name: str, advice: str | None) -> ApisrError:
     if advice is None:
         return CorruptWeights(f"{path} is {name}, not a model file. {download_again(path)}")
     if find(path.name) is not None:
-        advice = f"{advice} {download_again(path)}"  # there is an address of the right file
+        advice = f"{advice} {download_again(path)}"  # the right file has a known address
     return UnsupportedWeights(f"{path} is {name}, not PyTorch weights. {advice}")
 
 
 def _refuse_text(path: Path, head: bytes) -> None:
-    """Of text, the beginning is shown: it may be the error that the server gave instead of the file."""
+    """Refuse text files, quoting their beginning: it may be a server's error message, saved instead of the file."""
     text = _decoded(head)
     if text is None:
         return
     text = text.strip()
     if text.lower().startswith(("<?xml", "<net")) and "<net" in text.lower():
         raise _refusal(path, "an OpenVINO model (.xml)", OTHER_PROGRAM)
-    if text.lower().startswith(PAGES):
+    if text.lower().startswith(WEB_PAGE_STARTS):
         raise CorruptWeights(f"{path} is a web page, not a model: the download saved the page. {download_again(path)}")
-    kind = next((name for name, begins in TEXTS.items() if begins.match(text)), "a text file")
+    kind = next((name for name, begins in TEXT_KINDS.items() if begins.match(text)), "a text file")
     raise _refusal(path, f"{kind} ({' '.join(text.split())[:80]!a})", None)
 
 
 def _decoded(head: bytes) -> str | None:
-    """The bytes as text; None if they are none. Their last character may be cut."""
+    """The bytes decoded as text, or None if they are not text. The last character may be incomplete."""
     for encoding in _encodings(head):
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(head, final=len(head) < HEAD)
@@ -162,14 +162,14 @@ def _encodings(head: bytes) -> Iterator[str]:
     yield "utf-8"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         yield "utf-16"
-    # without a mark it is told by a beginning in ASCII: every other byte is zero
-    if not any(head[1:BEGINNING:2]):
+    # UTF-16 without a byte order mark, starting in ASCII: every other byte is zero
+    if not any(head[1:ENCODING_BYTES:2]):
         yield "utf-16-le"
-    if not any(head[0:BEGINNING:2]):
+    if not any(head[0:ENCODING_BYTES:2]):
         yield "utf-16-be"
-    # numbers, too, are characters of one of these by chance, but seldom those of ASCII
+    # binary data can also be valid in one of these by chance, but then has little ASCII
     is_ascii = [byte in ASCII_TEXT for byte in head]
-    if all(is_ascii[:BEGINNING]) or 3 * sum(is_ascii) >= len(head):
+    if all(is_ascii[:ENCODING_BYTES]) or 3 * sum(is_ascii) >= len(head):
         yield from ("gb18030", "shift_jis", "big5", "euc_kr", "cp1252", "latin-1")
 
 
@@ -190,7 +190,7 @@ def _refuse_zip(path: Path) -> None:
         raise _refusal(
             path,
             "a PyTorch file that was unpacked and packed again",
-            "torch cannot read it in this form. Get the original .pth file; it is not to be unpacked.",
+            "torch cannot read it in this form. Get the original .pth file and do not unpack it.",
         )
     raise _refusal(path, "a zip archive", _unpack(names))
 
@@ -203,21 +203,21 @@ def _refuse_tar(path: Path) -> None:
         names = []
     if any(name.endswith(MODEL_SUFFIXES) for name in names):
         raise _refusal(path, "a tar archive", _unpack(names))
-    # torch before 2.6 ran code out of these in spite of `weights_only` (CVE-2025-32434)
+    # torch before 2.6 could run code from these in spite of `weights_only` (CVE-2025-32434)
     raise UnsafeWeights(f"{path} is in torch's oldest format, a tar file, which is not safe to read. Get another file.")
 
 
 def _unpack(names: Iterable[str]) -> str:
-    """What to do with an archive that holds files of these names."""
+    """Advice for an archive that holds files with these names."""
     files = [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
     models = [name for name in files if name.lower().endswith(MODEL_SUFFIXES)]
-    others = [name for name in files if name.lower().endswith(tuple(GRAPHS))]
+    others = [name for name in files if name.lower().endswith(tuple(EXPORTS))]
     if others:
-        models = [name for name in models if not name.lower().endswith(".bin")]  # the numbers of those
+        models = [name for name in models if not name.lower().endswith(".bin")]  # weights of the other program's model
     if models:
         return f"Unpack it and put {_listed(models)} in its place."
     if others:
-        kind = GRAPHS[Path(others[0]).suffix.lower()]
+        kind = EXPORTS[Path(others[0]).suffix.lower()]
         return f"It holds {kind} ({_listed(others)}). {OTHER_PROGRAM}"
     if any(name.endswith(".npy") for name in files):
         return f"It holds NumPy arrays. {OTHER_PROGRAM}"

@@ -1,8 +1,8 @@
-"""Harmless things that training code pickles beside the weights, such as a metric as a numpy number.
+"""Lets torch skip harmless objects that training code pickles with the weights, such as a metric as a numpy scalar.
 
-torch's `weights_only` refuses a whole file for one of them. Here their names stand for objects of ours that take what
-the pickle gives them and keep nothing, so that the weights can be read and still no code of the file, nor of the
-libraries that it names, runs.
+A single one of them makes torch's `weights_only` reader refuse the whole file. Here their names are mapped to inert
+stand-ins that accept any arguments and store nothing. So the weights can be read, and no code runs: neither from the
+file, nor from the libraries that it names.
 """
 
 import threading
@@ -26,7 +26,7 @@ PLAIN = {
     "types": ("SimpleNamespace",),
     "torch.torch_version": ("TorchVersion",),
     "pytorch_lightning.callbacks.model_checkpoint": ("ModelCheckpoint",),
-    # what a defaultdict begins with; and what no pickle has an operation for
+    # default factories of a defaultdict; and values that pickle has no operation for
     "builtins": (
         *("int", "float", "str", "bool", "list", "dict", "tuple"),
         *("frozenset", "slice", "range", "Ellipsis", "NotImplemented"),
@@ -40,7 +40,7 @@ DICTS = {
     "lightning.fabric.utilities.data": ("AttributeDict",),
 }
 LISTS = {"collections": ("deque",)}
-"""Module and names, as pickles have them, by the kind of stand-in."""
+"""Module -> names, as written in pickles. PLAIN, DICTS and LISTS differ in the type of the stand-in."""
 
 
 class _Inert:
@@ -56,16 +56,16 @@ class _Inert:
 
 class _InertDict:
     def __new__(cls, *_: Any) -> Any:
-        return {}  # torch fills in only what is exactly a dict
+        return {}  # torch only sets items on an exact dict
 
 
 class _InertList:
     def __new__(cls, *_: Any) -> Any:
-        return []  # torch fills in only what is exactly a list
+        return []  # torch only appends to an exact list
 
 
 def _bytes(*_: Any) -> bytes:
-    """What pickles of an empty array call for its content."""
+    """Stand-in for `bytes`, which pickles of an empty array call to create its content."""
     return b""
 
 
@@ -80,11 +80,11 @@ _LOCK = threading.Lock()
 
 @contextmanager
 def harmless_globals() -> Iterator[None]:
-    """Let `torch.load(weights_only=True)` pass over the things that are listed here.
+    """Make `torch.load(weights_only=True)` replace the objects listed in this module with inert stand-ins.
 
-    torch has one list for the process. What others have allowed under the names of our stand-ins, ComfyUI among them,
-    is hidden meanwhile: no object of numpy is ever made, since setting a dtype's state from a file can make numpy
-    read addresses that the file chose. Afterwards the list is as it was before.
+    torch has one list of allowed globals per process. Entries that others, such as ComfyUI, have added under the same
+    names are hidden meanwhile, so that no numpy object is ever created: restoring a dtype's state from a malicious
+    file can make numpy read from addresses chosen by the file. The list is restored on exit.
     """
     ours = {_name(entry) for entry in STAND_INS}
     with _LOCK:
@@ -107,5 +107,5 @@ def unchanged_globals() -> Iterator[None]:
 
 
 def _name(entry: Any) -> str:
-    """What an entry of torch's list is called in pickles: a pair tells its name, anything else has one."""
+    """The name that pickles use for an entry of torch's list, which is an object or a pair (object, name)."""
     return entry[1] if isinstance(entry, tuple) else f"{entry.__module__}.{entry.__qualname__}"

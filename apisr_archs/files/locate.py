@@ -1,4 +1,4 @@
-"""A path or the name of a known model -> the path of a weight file, downloaded if that is wanted."""
+"""Resolves a path or the name of a known model to the path of a weight file; downloads it on request."""
 
 import os
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from .zoo import ZOO, find, missing_message
 log = get_logger(__name__)
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-"""Where known names are looked for and downloaded to. The bundled model is there."""
+"""The folder that known names are looked up in and downloaded to. It holds the bundled model."""
 BUNDLED = "realesr-animevideov3"
 """Name of the bundled model, which needs no download."""
 NAMES = (BUNDLED, *(model.file for model in ZOO))
@@ -20,18 +20,18 @@ NAMES = (BUNDLED, *(model.file for model in ZOO))
 
 
 def locate(path_or_name: str | os.PathLike[str], *, download: bool = False) -> Path:
-    """Find a weight file, and fetch it if it is a known one that is missing and `download` is set.
+    """Find a weight file. With `download`, fetch it if it is a known file that is missing.
 
-    With a folder in it, `path_or_name` is a path. Without one, it is looked for in the current folder, then in
-    `MODELS`. A known file is downloaded to where it was looked for last: the folder of the path, or `MODELS`.
+    If `path_or_name` contains a folder, it is a path. Otherwise the file is looked for in the current folder, then in
+    `MODELS`. A known file is downloaded into the folder of the path, or for a bare name into `MODELS`.
 
     Returns:
-        The path of a file; or of what only looks like one (a folder, a broken link, a path to nothing), which
-        `read_state_dict` refuses with the reason.
+        The path of a file. It may also be a folder, a broken link or a missing path, for which `read_state_dict`
+        raises the error that says so.
 
     Raises:
-        ValueError: `path_or_name` is no path.
-        MissingWeights: it is a known name whose file is not there, an unknown one, or an address.
+        ValueError: `path_or_name` is neither a string nor a path.
+        MissingWeights: it is a known name whose file is missing, an unknown name, or a URL.
         DownloadFailed: see `download`.
     """
     if not isinstance(path_or_name, (str, os.PathLike)) or not isinstance(text := os.fspath(path_or_name), str):
@@ -65,14 +65,14 @@ def locate(path_or_name: str | os.PathLike[str], *, download: bool = False) -> P
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is anything but a folder, a broken link included."""
+    """Whether the path exists and is not a folder. A broken link counts as existing."""
     return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112  (never raises, unlike Path.is_dir)
 
 
 def _unknown_message(name: str) -> str:
-    wanted = _plain(name)
-    plain = {_plain(known): known for known in reversed(NAMES)}  # reversed: of two that are equal, the first wins
-    close = [known for known in NAMES if wanted and wanted in _plain(known)]
+    wanted = _normalized(name)
+    plain = {_normalized(known): known for known in reversed(NAMES)}  # reversed: the first of two equal names wins
+    close = [known for known in NAMES if wanted and wanted in _normalized(known)]
     close = close or [plain[match] for match in get_close_matches(wanted, plain, n=3, cutoff=0.5)]
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Known names: {_known()}."
     return (
@@ -84,6 +84,6 @@ def _known() -> str:
     return ", ".join(NAMES)
 
 
-def _plain(name: str) -> str:
-    """For comparisons: lower case, letters and digits alone."""
+def _normalized(name: str) -> str:
+    """The name in lower case, letters and digits only, for comparisons."""
     return "".join(filter(str.isalnum, name.lower()))

@@ -1,7 +1,7 @@
-"""From what training code saves to the names that the network's authors gave their weights.
+"""Restores the names that the network's authors gave their weights from those that training code saves.
 
-A checkpoint may keep the weights under a key ("params_ema"), put a prefix before every name ("netG.module."), and keep
-other networks, moving averages and counters beside them. Names are compared in lower case, without "state_dict".
+A checkpoint may store the weights under a key ("params_ema"), prefix every name ("netG.module."), and also store other
+networks, moving averages and counters. Names are compared in lower case, without "state_dict".
 """
 
 import re
@@ -14,37 +14,37 @@ StateDict = dict[str, Tensor]
 Kind = Literal["average", "generator", "wrapper", "other", "unknown"]
 
 GENERATORS = ("generator", "gen", "netg", "net_g", "network_g", "model_g", "g", "student")
-"""What GAN training code calls the network that makes the picture: BasicSR, traiNNer, neosr, KAIR, mmagic."""
+"""Names for the generator in GAN training code: BasicSR, traiNNer, neosr, KAIR, mmagic."""
 TRANSPARENT = ("module", "orig_mod", "forward_module")
-"""Prefixes of DistributedDataParallel, torch.compile and Lightning, which no network has as its own first name."""
+"""Prefixes added by DistributedDataParallel, torch.compile and Lightning. No network has a layer of such a name."""
 WRAPPERS = ("params", "", "model", "net", "network", "online_model", "weights", *TRANSPARENT)
-"""What says nothing about the network, the better choice first. The empty one is "state_dict" itself."""
+"""Names that say nothing about the network, in order of preference. The empty one is "state_dict" itself."""
 OTHERS = re.compile(
     r"^(net|network|model)?_?d\d*(_ema)?$|^ema_(net|network|model)?_?d\d*$|loss(es)?$"
     r"|(^|_)(discriminators?|disc?|critic|loss|criterion|cri|perceptual|percep|vgg\d*|lpips|dists|optimizers?|optim"
     r"|schedulers?|metrics?|psnr|ssim|scaler|preprocessor|teacher|feature_extractor)(_|\d|$)"
 )
-"""Names of what lies beside a network and is not it."""
+"""Names of things that checkpoints store with the network but that are not part of it."""
 COUNTERS = re.compile(r"n_averaged|num_updates|decay|steps?|global_step|step_counter|initted|epoch|iter(ation)?")
-"""Whole names of the single numbers that training code keeps among the weights. No network of
-spandrel's or ours has such a name."""
+"""Full names of the scalars that training code stores among the weights. No network here or in spandrel has a
+parameter of such a name."""
 OWN = re.compile(r"\d+(\.|$)|model\.1\.bn_l\.|diffusion_model\.")
-"""How the rest of a name begins if what looks like its prefix is a part of it: old ESRGAN and DnCNN
+"""Matches the rest of a name if what looks like a prefix belongs to the network: old ESRGAN and DnCNN
 ("model.0.weight"), LaMa ("generator.model.1.bn_l.weight"), Stable Diffusion ("model.diffusion_model.out.0.weight")."""
 MAX_DEPTH = 8
-"""Wrappers within wrappers; more than any training code writes."""
+"""Maximum nesting of wrappers; more than any training code writes."""
 
 
 def unwrap(content: Any) -> StateDict:
-    """The tensors of a state dict, wrapped by training code or not. Empty if there are none."""
+    """The state dict in a checkpoint, whether wrapped by training code or bare. Empty if there is none."""
     return _unwrap(content, MAX_DEPTH, set())
 
 
 def strip_prefixes(weights: StateDict) -> StateDict:
-    """Remove what training code put before the names, in any order and number, and its counters.
+    """Remove the prefixes of training code, in any order and number, and its counters.
 
-    Where several networks share the dict, only the generator's names stay, of its moving average if there is one.
-    Where it is not certain which those are, all names stay as they were.
+    If the dict holds several networks, only the generator is kept, or its moving average if there is one. If it is
+    not certain which network that is, all names are kept unchanged.
     """
     weights = _without_counters(weights)
     while (inner := _without_prefix(weights)) is not None:
@@ -53,7 +53,7 @@ def strip_prefixes(weights: StateDict) -> StateDict:
 
 
 def groups(weights: Mapping[str, Tensor]) -> dict[str, StateDict]:
-    """The weights by the first part of their names, under the rest of them. What has no dot in its name is left out."""
+    """Group the weights by the first part of their names; inner keys are the rest. Names without a dot are left out."""
     found: dict[str, StateDict] = {}
     for key, value in weights.items():
         head, dot, name = key.partition(".")
@@ -63,7 +63,7 @@ def groups(weights: Mapping[str, Tensor]) -> dict[str, StateDict]:
 
 
 def lies_beside(key: str) -> bool:
-    """Whether a name is one of what training code keeps beside a network: losses, discriminators, counters."""
+    """Whether training code stores a tensor of this name beside the network: a loss, a discriminator, a counter."""
     return _kind(key.partition(".")[0]) == "other" or bool(COUNTERS.fullmatch(key))
 
 
@@ -72,7 +72,7 @@ def _without_counters(weights: StateDict) -> StateDict:
 
 
 def _unwrap(content: Any, depth: int, seen: set[int]) -> StateDict:
-    """`seen` has the ids of mappings that were tried: files may contain themselves."""
+    """`seen` holds the ids of the mappings already tried, because a file's mappings may contain themselves."""
     if not isinstance(content, Mapping) or id(content) in seen or not depth:
         return {}
     seen.add(id(content))
@@ -91,26 +91,26 @@ def _unwrap(content: Any, depth: int, seen: set[int]) -> StateDict:
 
 
 def _known_keys(content: Mapping[Any, Any]) -> Iterator[Any]:
-    """Keys under which the network is usually kept, the better choice first."""
-    keys = [(key, _plain(key)) for key in content if isinstance(key, str)]
+    """The keys that usually hold the network, in order of preference."""
+    keys = [(key, _normalized(key)) for key in content if isinstance(key, str)]
     yield from (key for key, _ in keys if _kind(key) == "average")
     for name in (*GENERATORS, *WRAPPERS):
         yield from (key for key, plain in keys if plain == name)
 
 
 def _has_weights(weights: StateDict) -> bool:
-    """Whether these are more than single numbers, such as the counters of a moving average."""
+    """Whether there is more than scalars, such as the counters of a moving average."""
     return any(value.ndim for value in weights.values())
 
 
 def _without_prefix(weights: StateDict) -> StateDict | None:
-    """The weights without one prefix, and without what lies beside the network. None if no prefix is certain."""
+    """The weights without one prefix, and without anything beside the network. None if no prefix is certain."""
     if not all("." in key for key in weights):
         return None
     below = groups(weights)
     kinds = {head: _kind(head) for head in below}
     for head, kind in kinds.items():
-        # names of latent-diffusion's averages have lost their dots: no network knows them
+        # latent-diffusion strips the dots from the names of its averages: they match no network
         if kind == "average" and not any("." in name for name in below[head]):
             kinds[head] = "other"
     if "unknown" in kinds.values():
@@ -125,17 +125,17 @@ def _without_prefix(weights: StateDict) -> StateDict | None:
 
 
 def _is_own(head: str, names: Iterable[str]) -> bool:
-    """Whether `head`, which comes before each of `names`, is a part of the network's own names."""
-    return _plain(head) not in TRANSPARENT and any(OWN.match(name) for name in names)
+    """Whether `head`, which precedes each of `names`, belongs to the network's own names."""
+    return _normalized(head) not in TRANSPARENT and any(OWN.match(name) for name in names)
 
 
-def _plain(key: str) -> str:
-    """A key as it is compared."""
+def _normalized(key: str) -> str:
+    """A key, normalized for comparison."""
     return key.lower().replace("-", "_").replace("state_dict", "").strip("_")
 
 
 def _kind(key: str) -> Kind:
-    plain = _plain(key)
+    plain = _normalized(key)
     if plain in WRAPPERS:
         return "wrapper"
     if plain in GENERATORS:

@@ -1,4 +1,4 @@
-"""The known weight files as data: what each one is, where it comes from, and how to know the right file."""
+"""The known weight files as data: what each one is, where it comes from, and how to verify it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ZooModel:
     file: str
     """Name of the file, without a folder."""
     title: str
-    """One line for people."""
+    """One-line description for users."""
     architecture: str
     """Family of the network: "RRDB", "GRL", "DAT" or "Compact"."""
     scale: int
@@ -27,11 +27,11 @@ class ZooModel:
     bytes: int
     """Exact size of the file."""
     sha256: str
-    """Of the whole file, 64 lower-case hex digits."""
+    """SHA-256 of the whole file, 64 lower-case hex digits."""
     urls: tuple[str, ...]
-    """Addresses of this very file, in the order in which to try them."""
+    """Download addresses of exactly this file, in the order to try them."""
     licence: str
-    """SPDX name of the licence of the project that published the file."""
+    """SPDX identifier of the license of the project that published the file."""
     homepage: str
     """Page of that project."""
 
@@ -117,13 +117,15 @@ ZOO: tuple[ZooModel, ...] = (
 
 
 def find(file_name: str) -> ZooModel | None:
-    """The known model of that name; a folder before it is ignored, with "/" or "\\" (workflows travel)."""
+    """The known model with that file name. Folders before it are ignored, with either separator: workflows are shared
+    between operating systems.
+    """
     base = file_name.replace("\\", "/").rpartition("/")[2]
     return next((model for model in ZOO if model.file == base), None)
 
 
 def how_to_get(model: ZooModel, folder: Path) -> str:
-    """How to fetch the file by hand: addresses, folder, size and sha256, one per line."""
+    """Instructions for a manual download: addresses, folder, size and sha256, one per line."""
     addresses = "\n".join(f"  {url}" for url in model.urls)
     make = "" if folder.is_dir() else " (which is to be made)"
     return (
@@ -135,7 +137,7 @@ def how_to_get(model: ZooModel, folder: Path) -> str:
 
 
 def missing_message(model: ZooModel, folder: Path) -> str:
-    """Text of the error for a known file that is not in `folder`, with what to do about it."""
+    """Error text for a known file that is not in `folder`, with what to do about it."""
     return (
         f"The model file {model.file} is not in {folder}.\n"
         "Turn download on in the loader node (from Python: download=True) to fetch it, or get it by hand.\n"

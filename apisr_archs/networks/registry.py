@@ -1,6 +1,6 @@
-"""From a state dict to a model, by keys and shapes only; the file's name plays no part.
+"""Recognizes the network in a state dict by keys and shapes only, never by the file's name, and builds the model.
 
-Our networks come first; spandrel loads everything else that it knows.
+Our own networks are tried first; spandrel loads every other architecture that it supports.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,28 +24,28 @@ log = get_logger(__name__)
 Weights = Mapping[str, Tensor]
 
 SHOWN = 3
-"""How many names of a list an error or a log line shows."""
+"""Maximum number of names listed in an error or a log line."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """One of our networks: how to tell it from its weights, build it and run it in tiles."""
+    """One of our networks: how to recognize its weights, build it and run it in tiles."""
 
     id: str
     spandrel_id: str
     """The id under which spandrel detects these weights, even if wrongly; "" if it does not."""
     read_config: Callable[[Weights], Any]
-    """The config that the weights look like, or None."""
+    """Returns the config that the weights look like, or None."""
     build: Callable[[Any], nn.Module]
     facts: Callable[[Any], Facts]
     tags: Callable[[Any], list[str]]
-    """Short words about the size, as spandrel's descriptors carry them."""
+    """Returns short tags for the size, as in spandrel's descriptors."""
     is_derived: Callable[[str], bool] = lambda _: False
-    """Whether a name in a state dict is a buffer that follows from the config; such buffers are ignored."""
+    """Whether a name in a state dict is a buffer computed from the config; such buffers are ignored."""
     official_names: Callable[[Weights], Weights] = lambda weights: weights
-    """The weights, in their order, under the names that the network has here, if they have older ones."""
+    """Translates names from older files to those used here. Keeps the order of the weights."""
     old_parts: tuple[str, ...] = ()
-    """How older names of its weights begin."""
+    """First parts of the names in older files."""
 
 
 NETWORKS = (
@@ -67,39 +67,39 @@ NETWORKS = (
 
 @dataclass(frozen=True)
 class Match:
-    """One of our networks that the weights of a file look like, and how they differ from what it needs."""
+    """One of our networks that a file's weights look like, and how they differ from what it needs."""
 
     network: Network
     config: Any
     empty: nn.Module
-    """Without storage, on the device "meta"."""
+    """The network without weights, on the device "meta"."""
     weights: Weights
-    """Those in the file that the network has, under its names."""
+    """The file's weights that belong to the network, under the network's names."""
     missing: Collection[str]
-    """Names that the file lacks."""
+    """Names that are missing from the file."""
     reshaped: Collection[str]
     """Names that have another shape in the file."""
     unexpected: Collection[str]
-    """Names in the file that lie inside parts of the network, but which it does not have: it is a variant of it."""
+    """Names in the file that belong to parts of the network but that it does not have: the file is a variant of it."""
     beside: Collection[str]
-    """Names in the file outside of the network's parts: counters, losses, another network."""
+    """Names in the file outside the network's parts: counters, losses, another network."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the network's own weights are all there, and are all that there is of it."""
+        """Whether the file holds exactly the network's weights. Names outside the network are ignored."""
         return not (self.missing or self.reshaped or self.unexpected)
 
     def differences(self) -> str:
-        """What keeps the file from being whole, in words."""
+        """A description of why the match is not whole."""
         kinds = (("lacks", self.missing), ("also has", self.unexpected), ("has other shapes of", self.reshaped))
         return " and ".join(f"{what} {some_of(names)}" for what, names in kinds if names)
 
 
 def matches(weights: Weights) -> Iterator[Match]:
-    """Our networks that the weights look like. Reads names and shapes, and of DAT the size of its windows.
+    """Yield our networks that the weights look like. Reads only names and shapes, and for DAT the window sizes.
 
     Raises:
-        UnsupportedWeights: such windows cannot be.
+        UnsupportedWeights: the window sizes are invalid.
     """
     for network in NETWORKS:
         named = network.official_names(weights)
@@ -110,25 +110,25 @@ def matches(weights: Weights) -> Iterator[Match]:
             with torch.device("meta"):  # shapes only: nothing is allocated or initialised
                 empty = network.build(config)
         except (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError):
-            continue  # shapes that no such network can have; other architectures may still know them
+            continue  # impossible shapes for this network; another architecture may accept them
         in_file = dict(zip(named, weights, strict=True))
         relevant = {key: value for key, value in named.items() if not network.is_derived(key)}
-        yield _compared(network, config, empty, relevant, in_file)
+        yield _compare(network, config, empty, relevant, in_file)
 
 
-def _compared(network: Network, config: Any, empty: nn.Module, weights: Weights, in_file: Mapping[str, str]) -> Match:
-    """in_file: the names in the file by those that the network has here."""
-    needed, there = _shapes(empty.state_dict()), _shapes(weights)
-    # a number more is one more part of the same kind, which the network does not have: conv_up3, conv_body2
+def _compare(network: Network, config: Any, empty: nn.Module, weights: Weights, in_file: Mapping[str, str]) -> Match:
+    """Compare the weights with what the network needs. `in_file` maps our names to those in the file."""
+    needed, present = _shapes(empty.state_dict()), _shapes(weights)
+    # numbers are ignored, so that an extra layer of the same kind (conv_up3, conv_body2) counts as unexpected
     parts = {_unnumbered(name) for name, _ in empty.named_children()}.union(network.old_parts)
-    extra = [key for key in there if key not in needed]
+    extra = [key for key in present if key not in needed]
     return Match(
         network,
         config,
         empty,
         weights={key: value for key, value in weights.items() if key not in extra},
-        missing=[key for key in needed if key not in there],
-        reshaped=[in_file[key] for key in needed if key in there and needed[key] != there[key]],
+        missing=[key for key in needed if key not in present],
+        reshaped=[in_file[key] for key in needed if key in present and needed[key] != present[key]],
         unexpected=[in_file[key] for key in extra if _unnumbered(key.split(".")[0]) in parts],
         beside=[in_file[key] for key in extra if _unnumbered(key.split(".")[0]) not in parts],
     )
@@ -144,13 +144,13 @@ def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
 
 
 def some_of(names: Collection[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of the others."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(map(shown, list(names)[:SHOWN])) + more
 
 
 class NetworkArchitecture(Architecture[nn.Module]):
-    """A `Network` in the form that spandrel's descriptors carry."""
+    """A `Network` as the architecture object that spandrel's descriptors refer to."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(id=f"APISR-{network.id}", name=network.id, detect=lambda sd: self._match(sd) is not None)
@@ -168,7 +168,7 @@ class NetworkArchitecture(Architecture[nn.Module]):
 
 
 def filled(match: Match) -> UpscaleModel:
-    """The model with the weights of a whole match; channels last in memory, on the CPU."""
+    """Build the model of a whole match and fill in its weights. On the CPU, in channels-last memory format."""
     network, config = match.network, match.config
     facts = network.facts(config)
     return UpscaleModel(
@@ -187,39 +187,39 @@ def filled(match: Match) -> UpscaleModel:
 
 
 def _copy(weight: Tensor) -> Tensor:
-    """In fp32, kernels with the channels last; and never the original, which may be a part of the file on the disk."""
+    """A copy in fp32, kernels in channels-last format. The original may be memory-mapped, so it is never reused."""
     layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
     dtype = torch.float32 if weight.is_floating_point() else weight.dtype
     return weight.to("cpu", dtype, copy=True, memory_format=layout)
 
 
 def find_own(weights: Weights) -> Match | None:
-    """The network of ours that the weights are whole weights of, or None.
+    """Find the network of ours whose weights are all present, or None.
 
-    What lies beside them is ignored, unless spandrel knows an architecture that is made of all of it.
+    Other weights in the file are ignored, unless spandrel recognizes all of the weights as another architecture.
     """
     match = next((match for match in matches(weights) if match.is_whole), None)
     if match and match.beside:
         if known_to_spandrel(weights) not in (None, match.network.spandrel_id):
             return None
-        log.warning("%s: ignored what is no part of the network: %s", match.network.id, some_of(match.beside))
+        log.warning("%s: ignored names that are not part of the network: %s", match.network.id, some_of(match.beside))
     return match
 
 
 def known_to_spandrel(weights: Weights) -> str | None:
-    """The id of the architecture that spandrel takes the weights for, by some of their names; None if there is none."""
+    """Id of the architecture that spandrel detects by the weights' names, or None."""
     ordered = MAIN_REGISTRY.architectures("detection")
     return next((entry.architecture.id for entry in ordered if entry.detect(dict(weights))), None)
 
 
 def find_behind_prefix(weights: Weights) -> Weights:
-    """The one network in the file that is known, under its own names, if all of them have a prefix that is not.
+    """Find the one known network in the file behind an unknown prefix, and remove the prefix.
 
-    The weights as they are if there is none. A network of ours has to be whole, and what lies beside it is ignored;
-    of one that is spandrel's nothing is left out but what training code keeps beside networks.
+    Returns the weights unchanged if there is no such network. A network of ours must be whole; all other weights are
+    ignored. For a network of spandrel's, only what training code stores with networks (losses, counters) is dropped.
 
     Raises:
-        UnsupportedWeights: there are several.
+        UnsupportedWeights: there is more than one such network.
     """
     for prefix, level in levels(weights):
         whole = [head for head, inner in groups(level).items() if any(match.is_whole for match in matches(inner))]
@@ -229,15 +229,15 @@ def find_behind_prefix(weights: Weights) -> Weights:
                 "one is meant. Save one of them alone, or choose another file."
             )
         if whole:
-            return _taken(weights, f"{prefix}{whole[0]}.")
+            return _without_prefix(weights, f"{prefix}{whole[0]}.")
     for prefix, level in levels(weights):
         rest = [key for key in weights if not key.startswith(prefix)]
         if all(map(lies_beside, rest)) and known_to_spandrel(level):
-            return _taken(weights, prefix)
+            return _without_prefix(weights, prefix)
     return weights
 
 
-def _taken(weights: Weights, prefix: str) -> Weights:
+def _without_prefix(weights: Weights, prefix: str) -> Weights:
     rest = [key for key in weights if not key.startswith(prefix)]
     if rest:
         log.warning("Took %s from the file; ignored the rest: %s", shown(prefix), some_of(rest))
@@ -245,7 +245,7 @@ def _taken(weights: Weights, prefix: str) -> Weights:
 
 
 def levels(weights: Weights) -> Iterator[tuple[str, Weights]]:
-    """The weights; then, with their prefix, those of them that share the first part of most names, and so on."""
+    """Yield ("", weights), then repeatedly the weights below the first name part that most share, with its prefix."""
     prefix = ""
     for _ in range(MAX_DEPTH):
         yield prefix, weights
@@ -257,10 +257,10 @@ def levels(weights: Weights) -> Iterator[tuple[str, Weights]]:
 
 
 def load_weights(weights: dict[str, Tensor]) -> ModelDescriptor:
-    """Ours if the weights belong to one of our networks, else what spandrel makes of them.
+    """Load the weights as one of our networks, otherwise through spandrel.
 
     Raises:
-        UnsupportedModelError: spandrel does not know them either.
+        UnsupportedModelError: spandrel does not recognize them either.
     """
     match = find_own(weights)
     return filled(match) if match else MAIN_REGISTRY.load(weights)

@@ -1,7 +1,7 @@
 """RRDB: residual-in-residual dense blocks (ESRGAN, Wang et al. 2018, section 3.1; Real-ESRGAN, Wang et al. 2021).
 
 APISR trains it with 6 blocks, for 4x and, with a pixel-unshuffle in front, for 2x. Most other anime upscalers are RRDBs
-too, of various sizes and scales. Parameter names are the official ones of Real-ESRGAN (BasicSR, Apache-2.0);
+too, in various sizes and scales. Parameter names are the official ones of Real-ESRGAN (BasicSR, Apache-2.0);
 `official_names` translates older ones.
 """
 
@@ -28,12 +28,11 @@ from .parts.way import WHOLE, Way
 RESIDUAL_SCALE = 0.2
 """Residual scaling beta (ESRGAN, section 3.1)."""
 BODY_ROWS, BODY_PIXELS = 4, 43_000
-"""Strips of the body have up to BODY_ROWS times as many rows as those of the tail, where a row takes ten times the
-memory; and up to BODY_PIXELS pixels, whose features fill the 32 MB that the C library keeps for reuse."""
-
+"""Limits on the strips of the body. They have up to BODY_ROWS times as many rows as strips of the tail, where a row
+needs ten times the memory; and up to BODY_PIXELS pixels, whose features fill the 32 MB that malloc keeps for reuse."""
 
 UNSHUFFLES = (1, 2, 4, 8)
-MOST_ENLARGEMENTS = 4
+MAX_ENLARGEMENTS = 4
 """Maximum number of enlargements by 2: 16x is the largest scale of any known model."""
 
 
@@ -46,7 +45,7 @@ class RRDBConfig:
     growth: int = 32
     channels: int = 3
     enlargements: int = 2
-    """How often the tail enlarges by 2."""
+    """Number of enlargements by 2 in the tail."""
 
     @property
     def scale(self) -> int:
@@ -54,10 +53,11 @@ class RRDBConfig:
 
 
 def official_names(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The same weights under Real-ESRGAN's names, if they have those of the first ESRGAN or of BSRGAN.
+    """Translate names from the original ESRGAN or BSRGAN to Real-ESRGAN's; other names are kept.
 
-    The first ESRGAN numbers its layers: `model.0`, the RRDBs as `model.1.sub.N` and the convolution after them as the
-    last of these; then a convolution after each enlargement, every third number, and the last two convolutions.
+    The original ESRGAN numbers its layers. `model.0` is the first convolution. `model.1.sub.N` are the RRDBs; the last
+    N is the convolution after them. Every third number from there on is a convolution after an enlargement. The last
+    two numbers are the final convolutions.
     """
     layers = {int(match[1]) for key in weights if (match := re.match(r"model\.(\d+)\.(?:weight|bias)$", key))}
     *ups, hr, last = sorted(layers - {0}) if len(layers) >= 3 else (-1, -1)
@@ -66,7 +66,7 @@ def official_names(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     named: dict[str, Tensor] = {}
     for key, value in weights.items():
         name = _official_name(key, numbered)
-        taken = name in named or (name != key and name in weights)  # the file has both: neither may hide the other
+        taken = name in named or (name != key and name in weights)  # both names exist: overwrite neither
         named[key if taken else name] = value
     return named
 
@@ -87,7 +87,7 @@ OLD_NAMES = (
     (r"^HRconv\.", "conv_hr."),
     (r"^upconv(\d)\.", r"conv_up\1."),
 )
-"""Names in older files, as patterns, and what takes their place."""
+"""Patterns of names in older files, and their replacements."""
 OLD_PARTS = ("model", "RRDB_trunk", "trunk_conv", "HRconv", "upconv")
 """First parts of names in older files."""
 
@@ -100,11 +100,11 @@ def read_config(weights: Mapping[str, Tensor]) -> RRDBConfig | None:
     features, in_channels = weights["conv_first.weight"].shape[:2]
     channels = weights["conv_last.weight"].shape[0]
     unshuffle = isqrt(in_channels // channels)
-    if in_channels != channels * unshuffle**2:  # one of them is of another network: what a picture has decides
+    if in_channels != channels * unshuffle**2:  # one of the two is from another network: try 3, then 1
         channels = next((c for c in (3, 1) if in_channels in [c * u**2 for u in UNSHUFFLES]), channels)
         unshuffle = isqrt(in_channels // channels)
     enlargements = sum(1 for key in weights if re.fullmatch(r"conv_up\d\.weight", key))
-    if unshuffle not in UNSHUFFLES or enlargements > MOST_ENLARGEMENTS or 2**enlargements < unshuffle:
+    if unshuffle not in UNSHUFFLES or enlargements > MAX_ENLARGEMENTS or 2**enlargements < unshuffle:
         return None
     blocks = len({key.split(".")[1] for key in weights if key.startswith("body.")})
     growth = weights["body.0.rdb1.conv1.weight"].shape[0]
@@ -117,31 +117,31 @@ def tags(config: RRDBConfig) -> list[str]:
 
 
 def facts(config: RRDBConfig) -> Facts:
-    """The halo is measured on trained weights: 64 for 6 blocks (48 is up to 1.1/255 off), 96 for 23.
+    """The halo was measured on trained weights: 64 for 6 blocks (48 is up to 1.1/255 off), 96 for 23.
 
-    Behind a pixel-unshuffle the network sees the same number of its own, larger pixels.
+    After a pixel-unshuffle, the halo counts the network's own larger pixels, so it is multiplied by the factor.
     """
     u = config.unshuffle
     exact = -(-(48 + 2 * config.blocks) // 8) * 8
-    # bytes for each feature of each of the network's own pixels, in fp32: of the body at once; of the body in strips,
-    # for all rows and for those of a strip; of the tail in strips, the same
+    # fp32 bytes per feature and pixel of the network (after the unshuffle): `body` for the whole body at once; then for
+    # body and tail in strips, `*_kept` per pixel of all rows and `*_strip` per pixel of one strip
     body, body_kept, body_strip = 40.0, 30.3, 42.6 if config.enlargements > 1 else 25.0  # all are measured
     tail_kept, tail_strip = 8.1, 147 * 4.0 ** (config.enlargements - 2)
-    most = max(body, tail_strip)
+    peak = max(body, tail_strip)
     return Facts(
         scale=config.scale,
         alignment=u,
         halo=Halo(exact=exact * u, fast=exact // 2 * u),
         feather=16,
-        bytes_per_pixel=bytes_per_pixel(most * config.features / u**2),
+        bytes_per_pixel=bytes_per_pixel(peak * config.features / u**2),
         strips=Strips(
             multiple=u,
             halo=tail.HALO * u,
             redone=u,
-            trunk=body_kept / most,
-            kept=tail_kept / most,
-            strip=tail_strip / most,
-            trunk_strip=body_strip / most,
+            trunk=body_kept / peak,
+            kept=tail_kept / peak,
+            strip=tail_strip / peak,
+            trunk_strip=body_strip / peak,
         ),
         padding=u,
     )
