@@ -42,7 +42,7 @@ StartComfy = Callable[..., "AbstractContextManager[ComfyServer]"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """tests/comfy and tests/browser carry the marker of their folder's name; before -m chooses."""
+    """Mark tests in tests/comfy and tests/browser with their folder's name, before -m selects by it."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("comfy", "browser"):
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
-    """Random weights and pictures are the same in every run; the generator of the process is put back."""
+    """Random weights and pictures are the same in every run; the process's generator is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
@@ -62,7 +62,7 @@ DEVICES = ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where a test runs: on the CPU, and once more on a GPU if torch can use one; there in full precision too."""
+    """The device a test runs on: the CPU, and also a GPU if torch can use one, without TF32."""
     with torch.backends.cudnn.flags(allow_tf32=False):
         yield request.param
 

@@ -81,7 +81,7 @@ def network(name: str) -> nn.Module:
 
 
 def descriptor(name: str) -> ImageModelDescriptor[nn.Module]:
-    """What another loader makes of it, like core ComfyUI's."""
+    """The descriptor that another loader, like core ComfyUI's, would return for it."""
     loaded = MAIN_REGISTRY.load(network(name).state_dict())
     assert isinstance(loaded, ImageModelDescriptor)
     loaded.model.eval()

@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most that was allocated at once meanwhile, in bytes; what was allocated before is not counted."""
+    """Peak allocation while it runs, in bytes; what was allocated before is not counted."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     held = peak = 0

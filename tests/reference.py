@@ -1,6 +1,6 @@
 """Independent references: spandrel's modules, with seeded weights in the official format.
 
-RRDB and DAT of spandrel are bit-equal to the authors' code, and so is GRL once `stripe_shift` is False.
+spandrel's RRDB and DAT are bit-equal to the authors' code, and so is GRL once `stripe_shift` is False.
 Random initial weights are perturbed so that nothing is degenerate: biases, norms, BatchNorm statistics, logit scales.
 """
 
@@ -102,7 +102,7 @@ def rrdb_state_dict(
     return weights
 
 
-def initialised(module: Part) -> Part:
+def initialized(module: Part) -> Part:
     """A part of our networks with random weights; without a file they have none, not even zeros."""
     for layer in module.modules():
         for kind in (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.BatchNorm2d):
@@ -112,7 +112,7 @@ def initialised(module: Part) -> Part:
 
 
 def perturbed(module: nn.Module, seed: int = 0) -> nn.Module:
-    """The module in eval mode with weights that no part can be left out of unseen."""
+    """The module in eval mode, with weights under which every part changes the result."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -177,7 +177,7 @@ def far_seeing_grl(widest: bool) -> dict[str, Tensor]:
 
 
 def save(weights: Any, path: Path) -> Path:
-    """Write a file of the kind that its name says; returns the path."""
+    """Write a .safetensors or PyTorch file, depending on the suffix; returns the path."""
     if path.suffix == ".safetensors":
         save_file({key: value.contiguous().clone() for key, value in weights.items()}, path)
     else:

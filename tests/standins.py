@@ -1,10 +1,10 @@
 """Stand-in models: small networks whose right answer is known, and models around them that fail when told to.
 
 Networks, (B, C, H, W) -> (B, C, scale * H, scale * W):
-    Nearest       enlarges each pixel; takes strips and means like ours, which change nothing
+    Nearest       enlarges each pixel; takes strips and means like our networks; they change nothing
     Blur          enlarges the mean of the pixels around each
 Models are what the engine is called with:
-    StandIn       around any network, with the least that an UPSCALE_MODEL of another pack may have
+    StandIn       around any network, with only what every other pack's UPSCALE_MODEL has
     NearestModel, BlurModel    around these networks
     HalfModel     in fp16; some of its results overflow
     Counted       around any other model, a real one for instance
@@ -24,13 +24,13 @@ from apisr_pack.apisr_archs.facts import bytes_per_pixel
 from torch import Tensor, nn
 
 FACTS = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(1000))
-"""Of a network that works at any size, in round numbers."""
+"""Facts of a network that works at any size, in round numbers."""
 REACH = 3
 """How far `Blur` sees: nothing more is right, nothing less is enough."""
 
 
 class Nearest(nn.Module):
-    """A network that enlarges each pixel, behind some layers that only can be watched."""
+    """A network that enlarges each pixel, behind some layers that exist only to be watched."""
 
     def __init__(self, scale: int = 2, layers: int = 1) -> None:
         super().__init__()
@@ -42,13 +42,13 @@ class Nearest(nn.Module):
     def forward(self, x: Tensor, way: Way = WHOLE) -> Tensor:
         self.calls.append(x.shape)
         assert x.is_contiguous()
-        way.means.begin()  # asks for the mean over the picture, which changes nothing
+        way.means.begin()  # asks for the mean over the picture, which has no effect
         way.means.share(way.means.part(x.permute(0, 2, 3, 1)).mean(dim=(1, 2)))
         return F.interpolate(self.layers(x), scale_factor=self.scale, mode="nearest")
 
 
 def enlarged(images: Tensor, scale: int) -> Tensor:
-    """The right answer of `Nearest`, of and for pictures (B, H, W, C)."""
+    """What `Nearest` should return, for pictures (B, H, W, C)."""
     return images.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
@@ -67,7 +67,7 @@ class Attempt:
     number: int
     """Calls before it, those of copies of the model included."""
     image: Tensor
-    """The very tensor, (B, C, H, W)."""
+    """The tensor itself, (B, C, H, W)."""
     rows: int | None
     """Height of the strips that were asked for."""
 
@@ -93,7 +93,7 @@ def larger_than(pixels: int) -> When:
 
 
 def on_meta(attempt: Attempt) -> bool:
-    """Fail on the meta device, which stands for one with no memory. (Tensors there have no pixels to be looked at.)"""
+    """Fail on the meta device, which stands for one with no memory. (Tensors there have no data.)"""
     return attempt.image.is_meta
 
 
@@ -134,7 +134,7 @@ class Recording:
 
 
 class StandIn(Recording):
-    """A model around any network. `attributes` are what else it has, like `device` or `dtype`."""
+    """A model around any network. `attributes` are set on it, like `device` or `dtype`."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class HalfModel(StandIn):
         result = super().answer(image, **how)
         if image.dtype == torch.float16 and self.calls - 1 in self.spoilt:
             middle = result.shape[-2] // 2, result.shape[-1] // 2
-            for row, column in ((-1, -1), middle):  # the last one may be of what a tile shares with the next
+            for row, column in ((-1, -1), middle):  # the last pixel may lie where a tile overlaps the next
                 result[..., row, column] = float("nan")
         return result
 
@@ -199,7 +199,7 @@ class HalfModel(StandIn):
 
 
 class Counted(Recording):
-    """Any model, a real one for instance, with all that it has."""
+    """Wraps any model, for instance a real one, and passes its attributes on."""
 
     def __init__(self, model: Any, fails: When | None = None) -> None:
         super().__init__(fails)

@@ -1,4 +1,4 @@
-"""What hypothesis draws in more than one file."""
+"""Hypothesis strategies used in more than one file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 
 def row_strips(multiples: list[int], most_halo: int, shares: st.SearchStrategy[float]) -> st.SearchStrategy[Strips]:
-    """How a network runs in row strips; half of them in the trunk too."""
+    """How a network runs in row strips; about half of them also run the trunk in strips."""
     return st.builds(
         Strips,
         multiple=st.sampled_from(multiples),

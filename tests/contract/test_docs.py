@@ -80,7 +80,7 @@ def _page(node_id: str) -> str:
 
 
 def _rows(page: str, heading: str) -> list[list[str]]:
-    """The cells of the table below `## heading`, without its two head lines."""
+    """The cells of the table below `## heading`, without its two header lines."""
     section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     table = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
@@ -133,7 +133,7 @@ def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
 
 @pytest.mark.slow
 def test_the_python_script_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> None:
-    """In a folder with the checkout as `apisr`, in a process of its own."""
+    """Run in a separate process, in a folder that has the checkout as `apisr`."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## From Python\n")[2].partition("\n## ")[0]
     (script,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     (tmp_path / "apisr").symlink_to(ROOT, target_is_directory=True)

@@ -45,7 +45,7 @@ def test_arrows(path: Path) -> None:
 
 
 def test_the_root_imports_nothing_of_the_host() -> None:
-    """ComfyUI runs it at start, pytest without ComfyUI."""
+    """ComfyUI runs it at startup, and pytest runs it without ComfyUI."""
     module = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     top_level = [node for node in module.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert not top_level

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def called_apisr(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the checkout's folder were called apisr, as the README says."""
+    """The checkout under the folder name apisr, as the README describes."""
     monkeypatch.setitem(sys.modules, "apisr", apisr_pack)
 
 
@@ -30,7 +30,7 @@ def test_each_name_is_the_packages_own(name: str) -> None:
 
 
 def test_all_errors_that_are_raised_on_purpose_are_there() -> None:
-    """They say that they are of "apisr"."""
+    """Their module is "apisr"."""
     ours = {name for name in apisr_archs.__all__ if getattr(apisr_archs, name).__module__ == "apisr"}
     assert len(ours) >= 7
     assert ours <= set(apisr_pack.__all__)
@@ -80,7 +80,7 @@ def test_a_reloaded_module_shows_the_same() -> None:
 
 @pytest.mark.parametrize("name", apisr_pack.__all__)
 def test_all_can_be_pickled_and_copied(name: str, called_apisr: None) -> None:
-    """As processes that share the work do with functions, and with what they raise."""
+    """As multiprocessing does with functions and with the errors they raise."""
     value = getattr(apisr_pack, name)
     assert pickle.loads(pickle.dumps(value)) is copy.copy(value) is value  # noqa: S301
     if isinstance(value, type) and issubclass(value, Exception):

@@ -107,7 +107,7 @@ SEES_ALL = Facts(
     ],
 )
 def test_strips_against_tiles(changes: dict[str, bool], preset: str, tiles: bool) -> None:
-    """In both ways the picture fits; which one is cheaper hangs on the rounds for the means."""
+    """The picture fits either way; which one is cheaper depends on the rounds for the means."""
     network = replace(SEES_ALL, **changes)
     budget = bytes_for(600, 600, network, torch.float32, 16)
     chosen = plan(600, 600, network, budget=budget, preset=preset)

@@ -1,4 +1,4 @@
-"""Whatever the image, the network and the limits: the tiles cover it, have one shape and enough halo."""
+"""For any image, network and limits: the tiles cover the image, have one shape and enough halo."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_tile_size_is_kept_or_raised_to_the_smallest(h: int, w: int, network: 
 @given(sides, sides, facts(), st.integers(10_000_000, 1_000_000_000))
 @settings(deadline=None, max_examples=30)
 def test_no_plan_with_these_counts_is_cheaper(h: int, w: int, network: Facts, budget: int) -> None:
-    """The shortest tiles for a count, found by trying all: the formula in tiling.py leaves nothing on the table."""
+    """The shortest tiles for a count, found by trying all of them: the formula in tiling.py finds no longer ones."""
     tiles = plan(h, w, network, budget=budget)
     halo, align = margin(network), network.alignment
     for segments, size in axes(tiles, h, w):
@@ -160,7 +160,7 @@ def test_tiles_that_agree_give_exactly_their_common_picture(
 def test_tiles_that_come_in_pieces_are_blended_as_whole_ones(
     h: int, w: int, rows: int, scale: int, data: st.DataObject
 ) -> None:
-    """Tiles that do not agree, in half precision, into a picture in full precision."""
+    """Tiles in half precision that disagree, blended into a picture in full precision."""
     network = Facts(scale, data.draw(st.sampled_from([1, 2, 8])), Halo(4, 4), 16, bytes_per_pixel(1))
     tiles = plan(h, w, network, tile=data.draw(st.integers(1, 40)))
     whole, pieces = (torch.full((h * scale, w * scale, 2), float("nan")) for _ in range(2))
@@ -182,7 +182,7 @@ def test_weights_of_a_blend(width: int, dtype: torch.dtype) -> None:
 
 
 def test_tiles_that_disagree_are_blended_evenly() -> None:
-    """Four constant tiles: the seams lie in the middle and rise evenly, and the centre is their mean."""
+    """Four constant tiles: the seams lie in the middle and rise evenly, and the center is their mean."""
     network = Facts(1, 1, Halo(16, 16), 16, bytes_per_pixel(1))
     tiles = plan(200, 200, network, tile=130)
     assert (len(tiles.rows), len(tiles.columns)) == (2, 2)

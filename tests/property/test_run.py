@@ -1,4 +1,4 @@
-"""Whatever the picture, the limits and the mishaps: the right picture or the right error, and no work done twice."""
+"""For any picture, limits and failures: the right picture or the right error, and no work done twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor
 PER_PIXEL = 1000
 """Bytes that a stand-in says it takes for each input pixel."""
 STEP = 2**-16
-"""Red counts the pixels in these steps, so that a stand-in knows what it is shown; exact in fp32."""
+"""Red counts the pixels in these steps, so that a stand-in knows which pixels it gets; exact in fp32."""
 UNLIMITED = 10**9
 
 
@@ -40,7 +40,7 @@ class Region:
 
 
 class Placed:
-    """A model that knows from the red of `numbered` what it is shown, minds how it is called and fails when told to.
+    """A model that tells from the red of `numbered` which region it gets, checks how it is called and fails on demand.
 
     The engine sees no layers of it, so `on_tile` is called at the beginnings of tiles only.
     """
@@ -92,7 +92,7 @@ def networks(draw: st.DrawFn, scales: tuple[int, ...] = (1, 2, 3, 4)) -> Facts:
 
 @st.composite
 def limits(draw: st.DrawFn) -> dict[str, Any]:
-    """Arguments of `plan` and `upscale`; None, no limit, more often than not."""
+    """Arguments of `plan` and `upscale`; often None (no limit)."""
     return {
         "tile": draw(st.none() | st.integers(1, 100)),
         "overlap": draw(st.none() | st.integers(0, 40)),
@@ -151,7 +151,7 @@ def check_nothing_is_done_twice(model: Placed, tiles: Any) -> None:
     for index, region in model.done:
         assert region.inside(*read[index])
         assert (region.height, region.width) != tiles.tile or indices.count(index) == 1
-    # nor any of its parts; with wide steps, parts of neighbours may by chance be the same part of what both read
+    # nor any of its parts; with wide steps, parts of neighbors may by chance be the same part of what both read
     if model.facts.alignment <= MIN_KEPT_BY_HAND // 4:
         regions = [(index, r.top, r.left, r.height, r.width) for index, r in model.done]
         assert len(set(regions)) == len(regions)
@@ -160,7 +160,7 @@ def check_nothing_is_done_twice(model: Placed, tiles: Any) -> None:
 @given(sides, sides, networks((1, 2)), limits(), st.integers(0, 5))
 @settings(deadline=None, max_examples=40)
 def test_memory_that_never_comes_back(height: int, width: int, facts: Facts, how: dict[str, Any], after: int) -> None:
-    """It ends, and soon: each attempt is for fewer pixels or narrower strips than the one before."""
+    """It ends soon: each attempt is for fewer pixels or narrower strips than the one before."""
     images, model = numbered(height, width), Placed(facts, width, fails=range(after, 10**6))
     if after < len(plan(height, width, facts, budget=UNLIMITED, **how)):
         with pytest.raises(NotEnoughMemory, match=r"a tile of \d+x\d+ pixels .* \d+ MB; .* GB seem to be free"):
@@ -183,7 +183,7 @@ def test_several_frames_through_a_shortage() -> None:
 
 
 def half(facts: Facts, spoilt: set[int]) -> HalfModel:
-    """In two layers, for those who look at layers."""
+    """In two layers, because cancelling is checked after each layer."""
     return HalfModel(Nearest(facts.scale, layers=2), facts, spoilt)
 
 
@@ -203,7 +203,7 @@ def test_nan_at_any_calls(height: int, width: int, facts: Facts, how: dict[str, 
 @given(st.integers(1, 120), networks((1, 2)), limits(), st.integers(0, 30), st.sets(st.integers(0, 8)))
 @settings(deadline=None, max_examples=40)
 def test_cancelling_at_any_moment(side: int, facts: Facts, how: dict[str, Any], after: int, spoilt: set[int]) -> None:
-    """Within a layer of the word; nothing is left on the network, and it can be used at once."""
+    """It stops within one layer; no hooks are left on the network, and it can be used again at once."""
     images, model, asked = torch.randint(0, 257, (1, side, side, 3)) / 256, half(facts, spoilt), []
 
     def is_cancelled() -> bool:
@@ -249,7 +249,7 @@ TAKES_MEANS = Strips(1, 1, 1.0, 0.1, 0.1, 0.9)
 @given(st.integers(80, 110), st.integers(80, 110), networks((1, 2)), st.integers(45, 60), st.data())
 @settings(deadline=None, max_examples=25)
 def test_tiles_get_the_means_of_the_picture(h: int, w: int, facts: Facts, tile: int, data: st.DataObject) -> None:
-    """Also those that a tile is cut into when memory runs out."""
+    """This includes the tiles that a tile is split into when memory runs out."""
     facts = replace(facts, alignment=4, tiling=True, global_statistics=True, strips=TAKES_MEANS, halo=Halo(8, 4))
     tiles = len(plan(h, w, facts, tile=tile))
     assert tiles > 1

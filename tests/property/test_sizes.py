@@ -109,7 +109,7 @@ def test_whole_numbers_of_any_type() -> None:
         ((1216, 832), 4, "model scale", 1.0, [(4864, 3328)]),
         ((60, 40), 2, "factor", 4, [(120, 80), (240, 160)]),
         ((60, 40), 2, "factor", 2.2, [(132, 88)]),
-        ((60, 40), 2, "factor", 2.5, [(150, 100)]),  # the most that is left to the filter
+        ((60, 40), 2, "factor", 2.5, [(150, 100)]),  # the most that the filter may have to enlarge
         ((60, 40), 2, "factor", 2.6, [(78, 52), (156, 104)]),  # the first pass makes what the second needs
         ((60, 40), 4, "factor", 5.1, [(77, 51), (306, 204)]),
         ((60, 40), 2, "factor", 10, [(300, 200), (600, 400)]),
@@ -142,7 +142,7 @@ def test_passes_end_with_the_size_and_leave_little_to_the_filter(
 
 
 def sharpened(image: Tensor) -> Tensor:
-    """A 2x network with a taste of its own: two passes are not what one pass and a filter would give."""
+    """A 2x network that changes the picture, so that two passes differ from one pass and a filter."""
     enlarged = image.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
     return (enlarged * 1.5 - 0.25 * enlarged.roll((1, -1), dims=(-2, -1))).clamp(0, 1)
 
@@ -171,7 +171,7 @@ def test_one_pass_and_a_filter() -> None:
 
 
 def test_the_hi_res_fix() -> None:
-    """With fewer pixels than in the arithmetic above, but run."""
+    """The sizes above, with fewer pixels, in an actual run."""
     images, model = torch.rand(1, 152, 104, 3), sharp()
     size = target_size(152, 104, 2, "factor", 1.5)
     assert size == (228, 156)

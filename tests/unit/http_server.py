@@ -22,7 +22,7 @@ class Request(BaseHTTPRequestHandler):
 
 
 class FileServer(ThreadingHTTPServer):
-    """Gives each path its answers in turn, the last one for ever."""
+    """Gives each path its answers in turn, and repeats the last one forever."""
 
     daemon_threads = True
 
@@ -34,13 +34,13 @@ class FileServer(ThreadingHTTPServer):
         self.closing = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up early is what some tests are about."""
+        """Some tests are about clients that hang up early; do not log them."""
 
 
 def body(
     data: bytes, *, sends: int | None = None, ranges: bool = True, length: bool = True, stalls: bool = False
 ) -> Callable[[Request], None]:
-    """An answer with `data`, or with what is asked for of it; cut or silent after `sends` bytes."""
+    """An answer with `data`, or with the range asked for; cut or silent after `sends` bytes."""
 
     def respond(request: Request) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "") if ranges else None

@@ -1,4 +1,4 @@
-"""Transparent pictures: colors under alpha 0 do no harm, and alpha costs no more than it must."""
+"""Transparent pictures: colors under alpha 0 do no harm, and alpha costs no more than necessary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 sides = st.integers(1, 40)
 
 
-# Colours where nothing is to be seen
+# Colors of transparent pixels
 
 
 @given(sides, sides, st.floats(0.001, 0.999), st.sampled_from([torch.float32, torch.float16]), st.integers(0, 99))
@@ -133,7 +133,7 @@ def over_white(picture: Tensor) -> Tensor:
 
 
 def sprite(name: str, top: int, left: int, light: bool) -> Tensor:
-    """An edge of a sprite, black where nothing is seen; light: its dark lines, which hide dark rims, made light."""
+    """An edge of a sprite, black where it is transparent. light: inverted, because dark lines would hide dark rims."""
     picture = trained.crop(trained.art(name), top, left, 96, 96).clone()
     if light:
         picture[..., :3] = 1 - picture[..., :3]
@@ -142,7 +142,7 @@ def sprite(name: str, top: int, left: int, light: bool) -> Tensor:
 
 
 def nearest_seen(picture: Tensor) -> Tensor:
-    """(1, H, W, 4) -> (1, H, W, 3): what is not seen takes the color of the seen pixel that is nearest."""
+    """(1, H, W, 4) -> (1, H, W, 3): transparent pixels take the color of the nearest visible pixel."""
     seen = picture[0, ..., 3] > 0
     colors, places = picture[0, ..., :3].clone(), seen.nonzero()
     nearest = torch.cdist((~seen).nonzero().float(), places.float()).argmin(dim=1)
@@ -156,7 +156,7 @@ EDGES = [("sylvie_green_normal.png", 0, 120), ("sylvie_green_smile.png", 300, 30
 @pytest.mark.parametrize("light", [pytest.param(False, marks=pytest.mark.slow), True], ids=["as drawn", "light lines"])
 @pytest.mark.parametrize("edge", EDGES, ids=["hair", "arm"])
 def test_no_dark_rims(bundled: UpscaleModel, edge: tuple[str, int, int], light: bool) -> None:
-    """Over white, the rim is no darker than with colors that were extended in another way, but for 1 % of it."""
+    """Over white, 99 % of the rim is no darker than with colors extended by another method."""
     picture = sprite(*edge, light)
     got = upscale(bundled, picture)
     alpha = got[..., 3:]

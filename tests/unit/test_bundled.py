@@ -79,7 +79,7 @@ def test_its_picture_agrees_with_the_input() -> None:
 
 
 def test_what_it_adds_is_true_detail() -> None:
-    """The network adds to the enlarged pixels; with one layer out of order the sum is worse than they are."""
+    """The network adds to the enlarged pixels; with one layer out of order the result is worse than those alone."""
     scene = trained.on_background(trained.art("sylvie_green_smile.png"), trained.art("bg_uni.jpg"), 20, 400)
     truth = trained.crop(scene, 60, 440, 320, 320).movedim(-1, 1)
     low = F.avg_pool2d(truth, 4)

@@ -1,4 +1,4 @@
-"""Results of another size than is wanted are collected beside the output: in memory that is kept, and counted."""
+"""Results that must be resized are collected beside the output, in memory that is reused and counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 @pytest.fixture
 def canvases(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """What is resized; held, so that no memory comes twice by chance."""
+    """The canvases that were resized; kept alive, so that no address is reused by chance."""
     seen: list[Tensor] = []
     resize = pixels.resize
 
@@ -37,7 +37,7 @@ def canvases(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     [
         (3, {}, 1),
         (1, {}, 1),
-        (4, {"alpha_by": "model"}, 2),  # colours, then alpha
+        (4, {"alpha_by": "model"}, 2),  # colors, then alpha
         (4, {"alpha_by": "model", "output_dtype": torch.float16}, 2),
         (3, {"size": (153, 121)}, 2),  # two passes, both resized
     ],
@@ -54,7 +54,7 @@ def test_all_pictures_use_the_same_canvas(
 
 @pytest.mark.parametrize("size", [(5, 1), (21, 1), (1, 1), (1, 5)], ids=str)
 def test_results_that_are_one_pixel_wide(size: tuple[int, int]) -> None:
-    """PyTorch 2.11's filter gives them the first row again and again."""
+    """PyTorch 2.11's filter repeats their first row."""
     picture = torch.rand(1, 9, 4, 1)
     result = upscale(NearestModel(), picture, size=size)[0, ..., 0]
     pillow = Image.fromarray(enlarged(picture, 2)[0, ..., 0].numpy())
@@ -96,11 +96,11 @@ RESIZED = (430, 630)
 RESULT = 4 * 4 * PIXELS * 3
 """Bytes of the network's result, twice as high and as wide, in fp32."""
 CANVAS = 3 * RESULT
-"""It, its copy for the filter, and what the filter gives: about as large, or smaller."""
+"""The canvas, its copy for the filter, and the filter's result, which is about as large or smaller."""
 
 
 def computes_whole(per_pixel: int, **how: Any) -> bool:
-    """Whether a picture whose pixels take so many bytes each is computed at once."""
+    """Whether a picture that takes this many bytes per pixel is computed at once."""
     model: Any = NearestModel()
     model.facts = Facts(2, 1, Halo(8, 8), 16, bytes_per_pixel(per_pixel))
     upscale(model, torch.rand(1, HEIGHT, WIDTH, 3), **how)
@@ -112,7 +112,7 @@ def computes_whole(per_pixel: int, **how: Any) -> bool:
     [
         (1000, None, 0),
         (1000, RESIZED, CANVAS),
-        (300, RESIZED, CANVAS),  # more than the network takes: a GPU leaves it to the computer
+        (300, RESIZED, CANVAS),  # more than the network takes: the canvas goes to the CPU's memory
     ],
 )
 def test_a_budget_is_for_the_network_and_the_canvas(
@@ -136,7 +136,7 @@ def test_a_budget_is_for_the_network_and_the_canvas(
     ids=str,
 )
 def test_what_is_free_is_also_for_the_result(how: dict[str, Any], beside: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which is allocated, but not touched yet: the system still counts it as free."""
+    """The result is allocated but not touched yet: the system still counts it as free."""
     just_enough = ceil((1000 * PIXELS + beside) / devices.SHARE)
     for free, is_enough in ((just_enough + 1, True), (just_enough - 3, False)):
         monkeypatch.setattr(system_memory, "free_bytes", lambda free=free: free)
@@ -160,7 +160,7 @@ def test_canvas_bytes(inputs: list[tuple[int, int]], steps: list[tuple[int, int]
 
 @pytest.mark.parametrize("size", [RESIZED, (399, 599), (100, 150)], ids=str)
 def test_what_a_canvas_really_takes(size: tuple[int, int]) -> None:
-    """The result, which is counted by itself, is written last."""
+    """The result, which is counted separately, is written last."""
 
     def collect_and_resize() -> None:
         canvas = torch.empty(2 * HEIGHT, 2 * WIDTH, 3)

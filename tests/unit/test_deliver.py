@@ -1,6 +1,6 @@
 """Tiles that are written by another thread: the same picture, nothing lost, nothing left running.
 
-A computer without a GPU still tries the thread, in pieces of a few bytes and always late.
+Without a GPU the thread is still tested, with small pieces that are always late.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LATE = 0.001
 
 
 class Late(InBackground):
-    """Whoever reads without waiting reads what was there before."""
+    """Writes late: code that reads without waiting finds the old content."""
 
     def _submit(self, write: Callable[[], Any]) -> None:
         super()._submit(lambda: (time.sleep(LATE), write()))
@@ -40,7 +40,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def clip() -> Tensor:
-    """Frames that are equal, that differ a little, and that differ wholly."""
+    """Frames that are equal, differ a little, or differ completely."""
     frames = torch.rand(1, 72, 64, 3).repeat(8, 1, 1, 1)
     frames[2, 3:5, 4:6] = 0.5
     frames[4:] = torch.rand(72, 64, 3)
@@ -69,7 +69,7 @@ WAYS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("pictures", PICTURES)
 @pytest.mark.parametrize("how", WAYS)
 def test_the_same_picture(pictures: str, how: str, device: str, request: pytest.FixtureRequest) -> None:
-    """Each of these as if it were written at once; on a GPU also when the real way home is taken."""
+    """The same as if written at once; on a GPU also through the real background copy."""
     images = PICTURES[pictures]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deliver, "make_delivery", lambda *_: AtOnce())
@@ -104,7 +104,7 @@ def test_what_cannot_be_written_is_said(late: None, monkeypatch: pytest.MonkeyPa
 def test_an_error_of_the_last_piece_is_not_lost(
     size: tuple[int, int] | None, late: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor taken for a canvas that does not fit, which would be made anew elsewhere."""
+    """Nor taken for a canvas that does not fit, which would be allocated elsewhere."""
     put = Stitcher.put
 
     def not_the_end(stitcher: Stitcher, piece: Tensor, row: int, column: int, top: int) -> None:
@@ -118,7 +118,7 @@ def test_an_error_of_the_last_piece_is_not_lost(
 
 
 def test_cancelling_leaves_nothing_running(late: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does it wait for what nobody will look at."""
+    """Nor does it wait for results that are not needed any more."""
     put, written, asked = Stitcher.put, [], []
     monkeypatch.setattr(Stitcher, "put", lambda *a: (time.sleep(0.05), written.append(1), put(*a)))
 
@@ -170,7 +170,7 @@ def test_each_picture_that_is_computed_is_prepared(late: None, monkeypatch: pyte
 
 
 def test_no_finished_tile_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU its memory is for the next one."""
+    """On a GPU its memory is needed for the next one."""
     taken: list[weakref.ref[Tensor]] = []
 
     class Watched(AtOnce):
@@ -189,7 +189,7 @@ def test_no_finished_tile_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_page_locked_memory() -> None:
-    """As on a machine without a GPU, where torch has none."""
+    """As on a machine without a GPU, where torch cannot lock pages."""
     with InBackground() as way:
         for _ in range(2):
             assert way._host_buffer(torch.rand(2, 3, 3)).shape == (2, 3, 3)

@@ -59,7 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def failure(model: ZooModel, folder: Path, **options: object) -> str:
-    """The text of the error, after a look that the failed download left nothing behind."""
+    """The text of the error; checks that the failed download left nothing behind."""
     before = contents(folder)
     with pytest.raises(DownloadFailed) as caught:
         download(model, folder, **options)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ FIRST_ADDRESS_FAILS = {
 
 @pytest.mark.parametrize(("answers", "reason"), FIRST_ADDRESS_FAILS.values(), ids=FIRST_ADDRESS_FAILS.keys())
 def test_bad_address(server: FileServer, folder: Path, answers: list[Callable[[Request], None]], reason: str) -> None:
-    """Alone it is an error that says all; before a good address it does no harm."""
+    """Alone, it is an error with all details; followed by a good address, it does no harm."""
     server.answers = {"/a": list(answers), "/b": [status(410)]}
     model = zoo_model(server, "/a", "/b")
     message = failure(model, folder, timeout=(5.0, 0.2))
@@ -171,7 +171,7 @@ def test_never_more_bytes_than_expected(server: FileServer, folder: Path) -> Non
 
 
 class Interrupt(BaseException):
-    """As ComfyUI's InterruptProcessingException: `except Exception` must not be what cleans up."""
+    """Like ComfyUI's InterruptProcessingException: cleaning up must not depend on `except Exception`."""
 
 
 def test_interrupt_in_the_middle(server: FileServer, folder: Path) -> None:
@@ -277,7 +277,7 @@ if os.name == "posix":  # Windows has neither folders closed by permission bits 
 
     @pytest.fixture
     def read_only_folder() -> Iterator[Path]:
-        """Permission bits do not bind root, so as root become nobody; who could not even enter tmp_path."""
+        """Permission bits do not bind root, so root becomes nobody, who could not even enter tmp_path."""
         folder = Path(tempfile.mkdtemp())
         folder.chmod(0o555)
         if os.getuid() == 0:
@@ -292,7 +292,7 @@ if os.name == "posix":  # Windows has neither folders closed by permission bits 
         assert server.seen == []
 
     def test_write_error_in_the_middle(server: FileServer, folder: Path) -> None:
-        """A limit on the size of files stands for a disk that fills up: write() fails half-way."""
+        """A limit on file size stands for a full disk: write() fails halfway."""
         server.answers = {"/a": [body(BODY)]}
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))

@@ -191,7 +191,7 @@ def test_names_of_devices(one: str, other: str, expected: bool) -> None:
 
 
 def test_a_stranger_is_moved_to_the_device_it_shall_run_on() -> None:
-    """It has neither `.to` nor `.device`, only a network."""
+    """The model has neither `.to` nor `.device`, only a network."""
     model = NearestModel()
     model.model.register_parameter("weight", nn.Parameter(torch.zeros(1)))
     upscale(model, torch.rand(1, 4, 4, 3), device="cpu")

@@ -115,7 +115,7 @@ def test_whole_numbers_that_count_or_index_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_that_were_simply_cast_to_fp8(dtype: torch.dtype, suffix: str, tmp_path: Path) -> None:
-    """They mean what they say; a network runs with them, and spandrel's arithmetic on weights as well."""
+    """They need no scale, so they are converted and used like any others."""
     weights = {name: value.to(dtype) for name, value in reference.rrdb_state_dict(blocks=1).items()}
     found = read_state_dict(save(weights, tmp_path / f"a{suffix}"))
     assert all(torch.equal(found[name], weights[name].float()) for name in weights)

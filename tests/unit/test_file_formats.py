@@ -173,7 +173,7 @@ def test_tar_archives_say_which_file_to_unpack(tmp_path: Path) -> None:
 
 
 def repacked(rename: str, compression: int, path: Path) -> Path:
-    """A PyTorch file, packed again with `rename` before the names that it has below its folder."""
+    """A PyTorch file, repacked with `rename` applied to the names below its folder."""
     with zipfile.ZipFile(io.BytesIO(pth())) as old, zipfile.ZipFile(path, "w", compression) as new:
         for name in old.namelist():
             new.writestr(rename + name.partition("/")[2], old.read(name))
@@ -182,7 +182,7 @@ def repacked(rename: str, compression: int, path: Path) -> Path:
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_torch_file_is_one_whatever_its_folder_is_called(compression: int, tmp_path: Path) -> None:
-    """Compressed ones cannot be mapped: their bytes are not yet the tensors."""
+    """Compressed ones cannot be memory-mapped: their bytes must be unpacked first."""
     found = read_state_dict(repacked("another name/", compression, tmp_path / "a.pth"))
     assert all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
 

@@ -1,4 +1,4 @@
-"""Wrappers, prefixes and neighbours that training code writes: the generator comes out under its own names."""
+"""Wrappers, prefixes and other networks that training code writes: the generator is found under its own names."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def own_names(condition: KeyCondition) -> Iterator[str]:
 
 @pytest.mark.parametrize("support", MAIN_REGISTRY.architectures(), ids=lambda support: support.architecture.id)
 def test_no_architecture_s_own_names_are_stripped(support: Any) -> None:
-    """Not even when the names from which spandrel tells it were alone in the file."""
+    """Not even if the file had only the names by which spandrel detects it."""
     names = list(own_names(support.architecture._detect))
     assert names
     if support.architecture.id == "GRL":  # spandrel lists prefixed names of it too, and strips them as well

@@ -32,14 +32,14 @@ QUICK = (
 
 
 def quickly(names: Iterable[str]) -> list[Any]:
-    """All networks, of which these alone are tried in the fast tests."""
+    """All networks; the fast tests try only these."""
     quick = set(names)
     return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in foreign.NETWORKS]
 
 
 ALL = quickly(QUICK)
 SIZES = ((1, 1), (1, 40), (40, 1), (2, 2), (3, 50), (40, 5), (33, 47))
-"""Shorter than what is reflected, in one direction or both, and odd."""
+"""Shorter than the reflected padding, in one direction or both, and odd."""
 
 
 def adopted(name: str, folder: Path, precision: str = "fp32") -> UpscaleModel:
@@ -48,7 +48,7 @@ def adopted(name: str, folder: Path, precision: str = "fp32") -> UpscaleModel:
 
 
 def expected_of(descriptor: ImageModelDescriptor[Any], image: Tensor) -> Tensor | None:
-    """What spandrel makes of it; None where it cannot."""
+    """spandrel's result; None where it fails."""
     try:
         return descriptor(image.clone())
     except RuntimeError:
@@ -57,7 +57,7 @@ def expected_of(descriptor: ImageModelDescriptor[Any], image: Tensor) -> Tensor 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_size_gives_what_spandrel_gives_and_the_picture_is_kept(name: str, tmp_path: Path) -> None:
-    """Through our loader, and another loader's model through our engine."""
+    """Through our loader, and through our engine with another loader's model."""
     model, descriptor = adopted(name, tmp_path), foreign.descriptor(name)
     assert model.architecture.id == descriptor.architecture.id
     for height, width in SIZES:
@@ -75,7 +75,7 @@ def test_every_size_gives_what_spandrel_gives_and_the_picture_is_kept(name: str,
 
 @pytest.mark.parametrize("name", quickly(name for name in QUICK if name != "CRAFT"))
 def test_every_architecture_runs_in_bf16(name: str, tmp_path: Path) -> None:
-    """Also those that make tensors in fp32 meanwhile, like the masks of shifted windows."""
+    """Also those that make fp32 tensors on the way, like the masks of shifted windows."""
     image = torch.rand(1, 3, 33, 47)
     expected = adopted(name, tmp_path)(image)
     model = adopted(name, tmp_path, "bf16")
@@ -136,7 +136,7 @@ def test_an_unknown_model_s_requirements_are_taken() -> None:
 
 @pytest.mark.parametrize("tiling", ModelTiling)
 def test_a_model_that_makes_its_own_tiles_gets_whole_pictures(tiling: ModelTiling) -> None:
-    """The others may be cut into tiles, even if their authors would rather not."""
+    """All others are tiled, even where tiling is discouraged."""
     facts = facts_of(SimpleNamespace(scale=2, tiling=tiling))
     assert facts.tiling == (tiling is not ModelTiling.INTERNAL)
     assert (len(plan(900, 900, facts, tile=300)) > 1) == facts.tiling
@@ -231,7 +231,7 @@ def test_trained_weights_behind_a_pixel_unshuffle_through_another_loader(preset:
 
 @pytest.mark.parametrize(("size", "by"), list(product([(40, 5), (1, 7), (1, 1), (9, 9)], [(0, 11), (3, 0), (16, 16)])))
 def test_padding_is_spandrel_s(size: tuple[int, int], by: tuple[int, int]) -> None:
-    """Axis by axis: reflected as far as that goes, the rest repeated."""
+    """Each axis on its own: reflected as far as possible, then repeated."""
     image = torch.rand(1, 3, *size)
     padded = pad(image, right=by[1], bottom=by[0])
     assert padded.shape[-2:] == (size[0] + by[0], size[1] + by[1])
@@ -326,7 +326,7 @@ def test_tiles_of_what_may_see_the_whole_picture_are_said_to_be_so(name: str, ti
     [(3, r"made \(60, 60\) pixels of a tile; expected \(40, 40\)"), (1, r"made \(20, 20\) pixels")],
 )
 def test_a_model_that_is_wrong_about_its_scale_is_told_so(enlarges: int, says: str) -> None:
-    """Not cut off: the picture would be its own top left corner."""
+    """Cutting off the rest would leave only the top left corner of the picture."""
     model = StandIn(lambda image: image.repeat_interleave(enlarges, 2).repeat_interleave(enlarges, 3))
     with pytest.raises(ValueError, match=says):
         upscale(model, torch.rand(1, 20, 20, 3))
@@ -340,7 +340,7 @@ def test_a_model_that_gives_no_picture_is_told_so(answer: Any) -> None:
 
 
 def test_dat_in_tiles_without_means_is_said_to_be_so() -> None:
-    """At preset fast it gathers none."""
+    """Preset fast gathers no means."""
     told: list[str] = []
     job = prepare(load_weights(reference.with_weights(lambda: reference.dat("light", depth=[1]))[1]), (1, 600, 600, 3))
     for preset, is_said in (("fast", True), ("exact", False)):

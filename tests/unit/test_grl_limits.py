@@ -1,4 +1,4 @@
-"""GRL where its attention is at its limits: as sharp as it may be, and of nothing."""
+"""GRL at the limits of its attention: the sharpest allowed, and attention to zeros."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from apisr_pack.tests import tiny
 
 
 def test_attention_is_no_sharper_than_a_factor_of_100(tmp_path: Path) -> None:
-    """Trained networks of this kind (Swin v2) learn more than that, and are trained with it cut off."""
+    """Trained networks of this kind (Swin v2) learn larger factors, and are trained with this limit."""
     model, theirs = tiny.one_block_grl(tmp_path)
     image = torch.rand(1, 3, 16, 24)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Files that were made to crash the process, or worse: in a process of their own, with what other packs may allow."""
+"""Files made to crash the process, or worse, read in a separate process with the names other packs may allow."""
 
 from __future__ import annotations
 

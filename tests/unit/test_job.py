@@ -67,6 +67,18 @@ def test_tiles_of_a_comfortable_size_may_push_others_out() -> None:
     assert enough.network >= 400 * 400 * 1000
 
 
+@pytest.mark.parametrize(
+    "how", [{}, {"tile": 150}, {"overlap": 90}, {"tile": 200, "overlap": 0}, {"preset": "fast"}], ids=str
+)
+def test_a_job_plans_the_tiles_that_are_computed(how: dict[str, Any]) -> None:
+    """The same limits hold where memory is reserved and where it is used."""
+    facts = replace(FACTS, halo=Halo(32, 8))
+    job = job_of(facts, (1, 400, 380, 3), **how)
+    now = Conditions(facts, CUDA, job.dtype, 200 * 200 * 1000, job.limits)
+    assert job.plans(now.budget) == [now.plan(400, 380)]
+    assert len(now.plan(400, 380)) > 1
+
+
 def test_what_the_output_takes() -> None:
     job = job_of(shape=(3, 100, 80, 4), size=(150, 120))
     assert job.picture_bytes(torch.float16) == 150 * 120 * 4 * 2
@@ -94,7 +106,7 @@ def test_first_half_of_what_it_should_have_taken() -> None:
 
 
 def test_then_the_smallest_tiles_then_the_cpu_then_the_end() -> None:
-    now = conditions(facts=replace(FACTS, bytes_per_pixel=bytes_per_pixel(1)))  # half of next to nothing helps nobody
+    now = conditions(facts=replace(FACTS, bytes_per_pixel=bytes_per_pixel(1)))  # so small that halving does not help
     tried, steps = Tried(90, 80, None), []
     while now.device == CUDA:
         steps.append(now.smallest)
@@ -120,7 +132,7 @@ def test_the_cpu_gets_its_own_budget_and_precision() -> None:
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 10**8), st.sampled_from([FACTS, STRIPS]), st.booleans())
 @settings(deadline=None)
 def test_each_step_is_smaller(height: int, width: int, budget: int, facts: Facts, cpu: bool) -> None:
-    """So the ladder has an end."""
+    """So it ends."""
     now, tried = conditions(budget=budget, facts=facts), Tried(height, width, None)
     for _ in range(100):
         next_one = smaller(now, tried, 10**9 if cpu else None)
@@ -143,7 +155,7 @@ def test_what_ran_does_fit() -> None:
 
 
 def test_a_session_divides_its_budget_by_the_job() -> None:
-    """Tiles are planned with what the canvas leaves."""
+    """Tiles are planned with what is left beside the canvas."""
     model = NearestModel()
     model.facts = FACTS
     job = prepare(model, (1, 200, 180, 3), size=(300, 270))

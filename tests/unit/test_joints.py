@@ -1,6 +1,6 @@
-"""Whole networks of a block each through the engine: what their facts promise is what plans, strips and parts need.
+"""Complete one-block networks through the engine: their facts are what plans, strips and parts need.
 
-The stand-ins of other tests give the same picture whatever the origin of a tile and whatever is padded. These do not.
+Other tests' stand-ins give the same picture for any tile origin and any padding. These networks do not.
 Each is compared with spandrel's module or descriptor, which sees the picture as a whole.
 """
 
@@ -26,7 +26,7 @@ HALF_A_STEP = 0.5 / 255
 class Case:
     make: Callable[[Path], tuple[Any, tiny.Reference]]
     size: tuple[int, int]
-    """Of a picture that its network does not take as it is, and that tiles must be put into with care."""
+    """Of a picture that the network must pad, and whose size no tile divides."""
     tile: int
     changed: tuple[int, int]
     """Rows of the picture that a second frame changes; the part around them is not at a multiple of the alignment."""
@@ -89,7 +89,7 @@ def test_in_a_part_of_the_memory(name: str, share: float, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", CASES)
 def test_parts_of_frames(name: str, tmp_path: Path) -> None:
-    """A clip of which a few rows change, and change back: they and what they are seen in are computed alone."""
+    """A few rows of a clip change and change back: only they and the pixels that see them are computed."""
     case, told = CASES[name], []
     frames = picture_of(name).repeat(3, 1, 1, 1)
     frames[1, slice(*case.changed)] = 1 - frames[1, slice(*case.changed)]

@@ -1,4 +1,4 @@
-"""What tiles teach about the memory that they take, and that torch's counters are left to whoever else reads them."""
+"""What is learned from the memory that tiles take, without resetting torch's counters, which others read too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL, LARGE = 100 * 100, 300 * 300
 
 
 class Device:
-    """A device's allocator as torch shows it: its peak only rises. (The real one's may be set back, for everybody.)"""
+    """A device's allocator as torch shows it: its peak only rises. (The real one can be reset, for everybody.)"""
 
     def __init__(self, allocated: int = 0, peak: int = 0) -> None:
         self.allocated, self.peak = allocated, max(allocated, peak)
@@ -34,7 +34,7 @@ class Device:
 
 @pytest.fixture
 def xpu(monkeypatch: pytest.MonkeyPatch) -> Device:
-    """What `torch.xpu` says of its memory; whoever sets its peak back fails."""
+    """`torch.xpu`'s memory figures; resetting its peak fails the test."""
     device = Device(allocated=700)
     monkeypatch.setattr(torch.xpu, "memory_stats", device.memory_stats)
     for name in ("reset_peak_memory_stats", "reset_accumulated_memory_stats", "empty_cache"):
@@ -67,7 +67,7 @@ def test_a_device_that_was_not_used_yet(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_real_counters(device: str) -> None:
-    """A CPU has none. A GPU's show what was taken inside, and their highest value stays the highest."""
+    """A CPU has none. A GPU's show what was allocated inside, and the highest peak is kept."""
     on_gpu, where = device == "cuda", torch.device(device)
     highest = torch.cuda.max_memory_allocated() if on_gpu else 0
     with devices.measured(where) as peak:
@@ -81,7 +81,7 @@ def test_real_counters(device: str) -> None:
 
 
 def test_a_picture_teaches_about_its_device(device: str) -> None:
-    """On a GPU what it really took, which is of the size that the facts say; on a CPU nothing."""
+    """On a GPU it learns the actual need, which is near what the facts say; on a CPU nothing."""
     model: Any = load_model(BUNDLED, device=device)
     before = model.facts
     side = 256 if device == "cuda" else 80  # a small tile does not teach a GPU that it takes more
@@ -112,7 +112,7 @@ def test_how_far_one_tile_corrects_an_estimate(peak: float, pixels: int, factor:
 
 
 class Tiles:
-    """In the place of `devices.measured`: tiles take `per_pixel` bytes and a workspace; which were measured is kept."""
+    """Replaces `devices.measured`: tiles take `per_pixel` bytes and a workspace; records which were measured."""
 
     def __init__(self, model: NearestModel, per_pixel: int, workspace: int = 0) -> None:
         self.model, self.per_pixel, self.workspace = model, per_pixel, workspace

@@ -55,7 +55,7 @@ def without_derived(weights: Weights) -> Weights:
 
 GRL, DAT, COMPACT = "4x_APISR_GRL_GAN_generator", "4x_APISR_DAT_GAN_generator", "realesr-animevideov3"
 ZOO_ROWS = [pytest.param(name, marks=pytest.mark.slow) if name == DAT else name for name in reference.ZOO]
-"""DAT's files are large."""
+"""DAT's files are large, so they are slow."""
 
 
 @pytest.fixture(scope="module", params=ZOO_ROWS)
@@ -168,7 +168,7 @@ def test_spandrel_loads_the_rest(tmp_path: Path) -> None:
     assert model.facts.alignment == 4, "the descriptor pads to that"
     assert model.facts.strips is None, "it is not our code"
     assert model.facts.bytes_per_pixel[torch.float16] > ours.bytes_per_pixel[torch.float16]
-    image = torch.rand(1, 3, 12, 20)  # core nodes call with fp32, whatever the weights are
+    image = torch.rand(1, 3, 12, 20)  # core nodes call with fp32 for any dtype of the weights
     assert model(image).dtype == torch.float32
     assert (model(image) - theirs(image)).abs().max() < 0.02
 
@@ -208,7 +208,7 @@ def test_facts_of_spandrel_s_own_are_those_of_ours(name: str) -> None:
 
 
 def test_models_can_be_copied(tmp_path: Path) -> None:
-    """Some packs do; the copy must run its own network."""
+    """Some packs copy them; the copy must run its own network."""
     old = MAIN_REGISTRY.load(reference.rrdb_state_dict(blocks=1)).model.state_dict()
     image = torch.rand(1, 3, 8, 8)
     for path in (
@@ -233,7 +233,7 @@ def test_weights_made_in_inference_mode_can_be_used_outside(precision: str) -> N
 
 def test_what_overflows_in_fp16_is_computed_in_fp32(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     weights = reference.rrdb_state_dict(blocks=1)
-    weights["conv_hr.weight"][0] = 6e4  # a channel that overflows in fp16, and that nobody reads
+    weights["conv_hr.weight"][0] = 6e4  # a channel that overflows in fp16, and that nothing reads
     weights["conv_last.weight"][:, 0] = 0
     path = save(weights, tmp_path / "a.pth")
     image = torch.rand(1, 3, 8, 8)
@@ -291,7 +291,7 @@ def test_apisr_s_grl_through_another_loader_is_noticed() -> None:
 
 
 def test_another_grl_is_not_taken_for_apisr_s() -> None:
-    """Larger windows, told by the buffers: spandrel's business."""
+    """Larger windows, seen from the buffers: left to spandrel."""
     weights = reference.official_state_dict(reference.grl(window_size=16, stripe_size=[16, 32]))
     assert load_weights(weights).architecture.id == "GRL"
 
@@ -310,10 +310,10 @@ def test_precision_and_plain_calls() -> None:
 
 
 def test_facts_of_a_stranger() -> None:
-    class Stranger:
+    class Bare:
         scale = 3
 
-    facts = facts_of(Stranger())
+    facts = facts_of(Bare())
     assert facts.scale == 3
     assert facts.tiling
     assert facts.alignment % 8 == 0

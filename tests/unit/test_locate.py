@@ -1,4 +1,4 @@
-"""A path or a name of a known model: where it is looked for, when it is fetched, and what is said of the rest."""
+"""A path or the name of a known model: where it is searched, when it is downloaded, and the errors for the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in the place of the pack's own; the current folder is another empty one."""
+    """An empty folder instead of the pack's own; the current folder is another empty one."""
     models, current = tmp_path / "models", tmp_path / "current"
     models.mkdir()
     current.mkdir()
@@ -78,7 +78,7 @@ def test_a_known_model_is_fetched_by_its_name_once(models: Path, published: File
 
 
 def test_a_known_model_is_fetched_into_the_folder_of_its_path(models: Path, published: FileServer) -> None:
-    """Also into one that is yet to be made, as `download` does."""
+    """Also into a folder that does not exist yet, as `download` does."""
     load_model(f"weights/{KNOWN}", download=True)
     load_model(f"./{KNOWN}", download=True)
     assert Path("weights", KNOWN).is_file()

@@ -111,7 +111,7 @@ def test_mask_of_another_size_is_resized(height: int, width: int, rows: int, col
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("size", [(64, 64), (7, 13), (500, 3)], ids=str)
 def test_constant_mask_stays_exactly_constant(value: float, size: tuple[int, int]) -> None:
-    """A rounding error would make opaque pictures transparent by one step of 255, and cost a run of the model."""
+    """A rounding error would make opaque pictures slightly transparent, and cost a run of the model."""
     result = with_mask(torch.zeros(1, 48, 37, 3), torch.full(size, value))
     assert (result[..., 3] == 1 - value).all()
 

@@ -31,7 +31,7 @@ FACTS = Facts(
 
 
 class Bright(nn.Module):
-    """Enlarges, and adds to each pixel the mean over the picture: with means of its own a tile would show."""
+    """Enlarges, and adds the mean over the picture to each pixel: a tile that used its own mean would be visible."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Bright(nn.Module):
 
 
 def brightened(images: Tensor) -> Tensor:
-    """The right answer."""
+    """What `Bright` should return."""
     enlarged = images.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
     return enlarged / 2 + images.mean(dim=(1, 2), keepdim=True) / 2
 
@@ -81,7 +81,7 @@ def test_means_of_many_pixels_in_half_precision(dtype: torch.dtype) -> None:
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 2, 3, 4]), st.integers(1, 64), st.data())
 @settings(deadline=None)
 def test_each_pixel_counts_once(height: int, width: int, scale: int, feather: int, data: st.DataObject) -> None:
-    """What the tiles answer for are parts of the picture that do not overlap, whatever the blends."""
+    """The areas that tiles count do not overlap, for any blend."""
     facts = replace(FACTS, scale=scale, feather=feather, alignment=data.draw(st.sampled_from([1, 2, 8])))
     tile, overlap = data.draw(st.integers(1, 80)), data.draw(st.none() | st.integers(0, 40))
     tiles, counted = plan(height, width, facts, tile=tile, overlap=overlap), torch.zeros(height, width)
@@ -99,7 +99,7 @@ def test_each_pixel_counts_once(height: int, width: int, scale: int, feather: in
 
 
 CALLS = 4 * (MEANS_ROUNDS + 1)
-"""Of four tiles."""
+"""For four tiles."""
 
 
 @pytest.mark.parametrize("spoilt", [{0}, {1, 2}, {4}, {7, 9}, {CALLS - 1}, {0, CALLS - 2}, set(range(CALLS))], ids=str)
@@ -180,7 +180,7 @@ def test_trained_dat_in_tiles_is_nearly_as_one() -> None:
 
 
 def test_parts_of_a_tile_use_the_means_of_the_picture() -> None:
-    """Memory runs out when the picture itself is computed: its parts are as good as the tiles would have been."""
+    """Memory runs out when the picture itself is computed: its parts are as exact as the tiles would have been."""
     model, picture = tiny_dat(), torch.rand(1, 416, 6, 3)
     model.facts = replace(model.facts, strips=replace(model.facts.strips, multiple=10**4))  # no strips: smaller tiles
     tiles = plan(416, 6, model.facts, tile=288)

@@ -1,4 +1,4 @@
-"""What lacks beside the network, and what holds while frames are reused."""
+"""Memory that runs out outside of the network, and reused frames."""
 
 from __future__ import annotations
 

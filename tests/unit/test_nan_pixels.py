@@ -1,4 +1,4 @@
-"""Pixels that are not numbers count as black, and everything around them is as if they were."""
+"""NaN pixels count as black, and do not affect the pixels around them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLACES = [(0, 0), (17, 9), (29, 27)]
 
 
 def spoilt(images: Tensor, values: tuple[float, ...] = (NAN,)) -> tuple[Tensor, Tensor]:
-    """The pictures with these values at some places, in all channels or in one; and with what they count as there."""
+    """The pictures with these values in some places, in all channels or in one; and with the values they count as."""
     bad, good = images.clone(), images.clone()
     for number, (y, x) in enumerate(PLACES):
         value = values[number % len(values)]
@@ -57,7 +57,7 @@ def test_nan_counts_as_black(channels: int, how: str, device: str) -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("values", [(NAN,), (INF,), (-INF,), (NAN, INF, -INF)], ids=str)
 def test_every_dtype(dtype: torch.dtype, channels: int, values: tuple[float, ...]) -> None:
-    """Of which infinity counts as what clamping makes of it; in any memory layout."""
+    """Infinity is clamped; in any memory layout."""
     bad, good = spoilt(torch.rand(1, channels, 30, 28).permute(0, 2, 3, 1).to(dtype), values)
     assert torch.equal(upscale(BlurModel(), bad), upscale(BlurModel(), good))
 
@@ -93,7 +93,7 @@ def test_numbers_are_not_told_of() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("size", [None, (112, 150)])
 def test_frames_with_nan_at_the_same_places_are_copied(channels: int, size: tuple[int, int] | None) -> None:
-    """NaN differs from itself, black does not; and a part that has it is computed as any other part."""
+    """NaN differs from itself, black does not; and a part with NaN is computed like any other part."""
     frames = torch.rand(1, 101, 110, channels).repeat(5, 1, 1, 1)
     frames[1:4, 20, 20, 0] = NAN
     frames[3, 22, 20, 0] = NAN
@@ -107,13 +107,13 @@ def test_frames_with_nan_at_the_same_places_are_copied(channels: int, size: tupl
         assert (101, 110) not in counted.shapes[1:], "of the others, parts"
 
 
-# Where nothing is to be seen
+# Transparent pixels
 
 
 @pytest.mark.parametrize("alpha_by", ALPHA_MODES)
 @pytest.mark.parametrize("rubbish", [NAN, INF, -INF])
 def test_rubbish_under_alpha_0_does_not_show(rubbish: float, alpha_by: str) -> None:
-    """Dividing colours by their alpha, as many programs do, leaves it there."""
+    """Dividing colors by their alpha, as many programs do, leaves such values there."""
     images = torch.rand(1, 30, 28, 4)
     images[..., 3] = 0
     images[0, 8:20, 9:17, 3] = 1
@@ -124,7 +124,7 @@ def test_rubbish_under_alpha_0_does_not_show(rubbish: float, alpha_by: str) -> N
 
 @pytest.mark.parametrize("channel", [0, 3])
 def test_nan_in_a_transparent_picture(channel: int) -> None:
-    """In alpha it is transparent: the colour there is one of its neighbours'."""
+    """NaN in alpha is transparent: the color there comes from its neighbors."""
     bad = torch.rand(1, 30, 28, 4).clamp_min(0.1)
     bad[0, 5, 5, channel] = NAN
     good = bad.nan_to_num(nan=0.0)
@@ -133,7 +133,7 @@ def test_nan_in_a_transparent_picture(channel: int) -> None:
 
 @pytest.mark.parametrize("value", [1e30, -1e30, INF, -INF])
 def test_a_value_far_outside_does_not_outweigh_its_neighbours(value: float) -> None:
-    """It counts as 0 or 1 where it is; so it does in the colours that are extended from there."""
+    """It is clamped to 0 or 1, also where colors are extended from it."""
     picture = torch.full((12, 14, 4), 0.5)
     picture[..., 3] = 0
     picture[3:7, 4:9, 3] = 1
@@ -152,7 +152,7 @@ def test_the_bundled_network() -> None:
 
 
 def test_means_over_the_whole_picture() -> None:
-    """One such pixel would be all of them, also in other tiles."""
+    """One NaN pixel would spread to all pixels, even in other tiles."""
     weights = reference.with_weights(lambda: reference.dat("light", depth=[2]))[1]
     picture = torch.rand(1, 208, 2, 3)
     picture[0, 9, 1] = 0

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from apisr_pack.apisr_archs import TileMeans, UpscaleModel, Way, copy_network, load_model
+from apisr_pack.apisr_archs import TileMeans, UpscaleModel, Way, copy_network, load_model, with_network
 from apisr_pack.engine import upscale
+from apisr_pack.tests import foreign, trained
 from apisr_pack.tests.reference import rrdb_state_dict, save
-from apisr_pack.tests.standins import FACTS, HalfModel, Nearest, enlarged
+from apisr_pack.tests.standins import FACTS, HalfModel, Nearest, StandIn, enlarged
 from torch import Tensor, nn
+
+BUNDLED = trained.ROOT / "models" / "realesr-animevideov3.safetensors"
 
 
 def half_network() -> nn.Sequential:
@@ -23,7 +28,7 @@ def half_network() -> nn.Sequential:
 
 
 def state(network: nn.Module) -> list[tuple[int, torch.dtype, torch.device]]:
-    """Where each weight lies."""
+    """Address, dtype and device of each weight."""
     return [(t.data_ptr(), t.dtype, t.device) for t in (*network.parameters(), *network.buffers())]
 
 
@@ -58,6 +63,25 @@ def test_hooks_see_the_copy_too() -> None:
     network[0].register_forward_hook(lambda *_: seen.append(1))
     copy_network(network, torch.float32)(torch.rand(1, 3, 2, 2))
     assert seen == [1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: foreign.descriptor("SPAN"), lambda: StandIn(nn.Conv2d(3, 3, 1)), lambda: load_model(BUNDLED)],
+    ids=["descriptor", "bare", "ours"],
+)
+def test_a_model_around_another_network(make: Callable[[], Any]) -> None:
+    """The original keeps its own."""
+    model, image = make(), torch.rand(1, 3, 16, 16)
+    original, copied = model.model, deepcopy(model.model)
+    expected = model(image).clone()
+    for weight in copied.parameters():
+        weight.data.zero_()
+    twin = with_network(model, copied)
+    assert twin.model is copied
+    assert model.model is original
+    assert not torch.equal(twin(image), expected)
+    assert torch.equal(model(image), expected)
 
 
 def overflowing(tmp_path: Path) -> UpscaleModel:

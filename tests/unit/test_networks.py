@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 SIZES = [(64, 64), (67, 53), (40, 72), (128, 96), (16, 16), (5, 7), (1, 1)]
 SMALL_SIZES = [(24, 40), (17, 9), (3, 21), (8, 5)]
-"""The last two are lower than windows are shifted."""
+"""The last two have fewer rows than windows are shifted by."""
 FP16_SIZES = [(16, 24), (5, 7), (1, 1)]
 """torch computes fp16 convolutions on a CPU a hundred times slower than fp32 ones."""
 WINDOWED = ("4x_APISR_GRL_GAN_generator", "4x_APISR_DAT_GAN_generator")
 REFERENCE_CANNOT = {("2x_APISR_RRDB_GAN_generator", (1, 1))}
-"""It reflects by one pixel, of which there are none."""
+"""It reflects by one pixel, and there is no other pixel."""
 
 VARIANTS = {
     **reference.ZOO,
@@ -75,7 +75,7 @@ def test_zoo_networks_equal_their_reference_at_every_size(name: str) -> None:
 
 SLOW_VARIANTS = (
     *("4x_APISR_DAT_GAN_generator", "RRDB 4x, 23 blocks"),  # large
-    *("DAT 2x, pixelshuffle", "DAT without qkv bias"),  # all that they have is in the others or in test_strips.py
+    *("DAT 2x, pixelshuffle", "DAT without qkv bias"),  # the others, or test_strips.py, cover all that they have
 )
 
 
@@ -91,7 +91,7 @@ def test_every_variant_equals_its_reference(name: str) -> None:
 
 
 def test_stripes_of_grl_do_not_shift() -> None:
-    """The mistake that other loaders make is far above the tolerance of these tests."""
+    """The error that other loaders make is far above the tolerance of these tests."""
     _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
     shifting = reference.grl(stripe_shift=True).eval()
     shifting.load_state_dict({key: v for key, v in weights.items() if key not in reference.GRL_BUFFERS})

@@ -41,7 +41,7 @@ NUMBERS: dict[str, Any] = {
 
 
 def in_numpy(version: int, content: Any, path: Path) -> Path:
-    """Saved with the names of that version of numpy, whichever is installed."""
+    """Saved with the names of that version of numpy, regardless of the installed one."""
     old, new = b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n"
     torch.save(content, path.with_suffix(".tmp"))
     with zipfile.ZipFile(path.with_suffix(".tmp")) as source, zipfile.ZipFile(path, "w") as target:
@@ -54,7 +54,7 @@ def in_numpy(version: int, content: Any, path: Path) -> Path:
 
 
 def shim(module: str) -> Any:
-    """As ComfyUI puts it under numpy's name."""
+    """Like the one that ComfyUI registers under numpy's name."""
 
     def scalar(*args: Any, **kwargs: Any) -> None:
         return None
@@ -79,7 +79,7 @@ HOSTS: dict[str, Callable[[], list[Any]]] = {
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("version", [1, 2])
 def test_numpy_numbers_beside_the_weights(host: str, version: int, tmp_path: Path) -> None:
-    # torch has all names in a set, whose order is that of addresses: several tries, with other objects
+    # torch keeps the names in a set, ordered by address: try more than once, with other objects
     allowed = [HOSTS[host]() for _ in range(2)]
     for name, number in NUMBERS.items():
         path = in_numpy(version, {"params": WEIGHTS, "best": number}, tmp_path / f"{name}.pth")
@@ -108,7 +108,7 @@ def test_what_others_allowed_stays_as_it_was(host: str, tmp_path: Path) -> None:
 
 
 def test_the_names_are_allowed_for_one_thread_at_a_time() -> None:
-    """The first to leave would take them away from the others."""
+    """The first thread to leave would remove them for the others."""
     entered = threading.Event()
 
     def enter() -> None:
@@ -164,7 +164,7 @@ def test_three_threads_with_numpy_numbers(tmp_path: Path) -> None:
     [np.array([{}], dtype=object), np.array([b"text"]), np.zeros(1, "f8,O"), np.zeros(1, "M8[s]"), np.str_("text")],
 )
 def test_numpy_of_other_things_than_numbers(host: str, array: Any, tmp_path: Path) -> None:
-    """They are passed over like numbers: of none of them an object of numpy is made."""
+    """They are skipped like numbers: no numpy object is made of them."""
     path = save({"params": WEIGHTS, "x": array}, tmp_path / "a.pth")
     with torch.serialization.safe_globals(HOSTS[host]()):
         assert read_state_dict(path).keys() == WEIGHTS.keys()
@@ -175,7 +175,7 @@ class AttributeDict(dict[str, Any]):
 
 
 class OmegaConf:
-    """Of no library that is known."""
+    """Of an unknown library."""
 
 
 def lightning() -> AttributeDict:
@@ -224,7 +224,7 @@ def test_things_of_unknown_libraries_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", [4, 5])
 @pytest.mark.parametrize("new_format", [True, False])
 def test_newer_pickle_protocols_are_named(protocol: int, new_format: bool, tmp_path: Path) -> None:
-    """torch does not read all of their operations; that does not make a file dangerous, nor damaged."""
+    """torch does not read all of their opcodes; that makes a file neither dangerous nor damaged."""
     path = tmp_path / "a.pth"
     content = {"params": WEIGHTS, "epoch": 3}
     torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=new_format)
@@ -248,7 +248,7 @@ def test_what_a_dangerous_file_asks_for_is_named(protocol: int, new_format: bool
 
 
 def test_nothing_of_a_file_is_called_under_a_harmless_name(tmp_path: Path) -> None:
-    """Also not with what the real one would take."""
+    """Not even with the arguments that the real one would take."""
     for stand_in in STAND_INS:
         if isinstance(stand_in, type):
             made = stand_in("print", {"a": 1})

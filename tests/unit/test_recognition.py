@@ -32,7 +32,7 @@ OURS: dict[str, Callable[[], Weights]] = {
 
 @cache
 def known(name: str) -> tuple[Weights, Tensor, Tensor]:
-    """Weights, an image, and what the network makes of it; all of them only to be read."""
+    """Weights, an image and the network's result; shared, so they must not be written to."""
     weights, image = OURS[name](), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     return weights, image, load_weights(dict(weights))(image)
 
@@ -68,7 +68,7 @@ def without(weights: Weights, *begins: str) -> Weights:
 
 
 LATE = {"GRL": "conv_last.weight", "RRDB": "conv_body.bias", "DAT": "conv_after_body.0.bias", "Compact": "body.2.bias"}
-"""A name in each that is not read to find the config."""
+"""A name in each network that is not used to find the config."""
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -76,6 +76,16 @@ def test_a_missing_weight_is_named(name: str, tmp_path: Path) -> None:
     weights = without(known(name)[0], LATE[name])
     with pytest.raises(UnsupportedWeights, match=rf"a\.pth looks like {name}, but lacks {LATE[name]}\. Get the file"):
         load_model(save(weights, tmp_path / "a.pth"))
+
+
+def test_counters_of_batches_may_be_left_out(tmp_path: Path) -> None:
+    """Some tools drop them; only training uses them."""
+    weights, image, expected = known("DAT")
+    kept = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    assert len(kept) < len(weights)
+    model = load_model(save(kept, tmp_path / "a.pth"))
+    assert model.architecture.id == "APISR-DAT"
+    assert torch.equal(model(image), expected)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -88,7 +98,7 @@ def test_a_weight_of_another_shape_is_named(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_weight_inside_of_the_network_is_no_neighbour(name: str, tmp_path: Path) -> None:
-    """It is used somewhere: the network is another one."""
+    """Such a weight is used somewhere, so the network is a different one."""
     weights = known(name)[0]
     inside = f"{LATE[name].split('.')[0]}.gate.weight"
     with pytest.raises(UnsupportedWeights, match=rf"looks like {name}, but also has {inside}"):
@@ -111,7 +121,7 @@ def test_a_weight_inside_of_the_network_is_no_neighbour(name: str, tmp_path: Pat
     ],
 )
 def test_a_variant_of_rrdb_is_not_taken_for_it(names: Callable[[Weights], Weights], extra: str, tmp_path: Path) -> None:
-    """Under any of its names; and where a part has more numbers, or two names for one weight, than the network."""
+    """Under any of its names; also with more numbered parts than the network has, or two names for one weight."""
     weights = names(reference.rrdb_state_dict(blocks=1, features=16))
     with pytest.raises(UnsupportedWeights, match=rf"looks like RRDB, but also has {extra}\. Get the file"):
         load_model(save({**weights, extra: torch.zeros(16)}, tmp_path / "a.pth"))
@@ -221,7 +231,7 @@ def test_a_network_that_is_ours_and_more_is_spandrel_s() -> None:
     assert found.network.id == "RRDB"
 
 
-# What is no question of recognising
+# Errors that have nothing to do with recognition
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -265,7 +275,7 @@ def test_our_own_mistakes_are_not_called_an_unknown_model(
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_default_device_changes_nothing(name: str, tmp_path: Path) -> None:
-    """Some programs set one; what is kept for the next model must not lie there."""
+    """Some programs set one; tensors cached for the next model must not be on it."""
     path, image = save(OURS[name](), tmp_path / "a.pth"), torch.rand(1, 3, 16, 16)
     expected = load_model(path)(image)
     for cached in (windows.relative_index, windows.shift_masks):

@@ -1,4 +1,4 @@
-"""Files that are no models, or not safe: each is refused by an error that says what to do, and runs no code."""
+"""Files that are not models, or not safe: each is refused with an error that says what to do, and runs no code."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_impostors_are_named(content: bytes, words: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_old_format_cut_anywhere(tmp_path: Path) -> None:
-    """torch throws all sorts of things at these; a cut file is not accused of anything worse."""
+    """torch raises many kinds of errors for these; a truncated file is not called anything worse."""
     path = tmp_path / "a.pth"
     torch.save({"params": {"a": torch.rand(40), "b": torch.rand(3, 3)}}, path, _use_new_zipfile_serialization=False)
     content = path.read_bytes()
@@ -97,7 +97,7 @@ def test_weights_of_impossible_shapes(weights: Weights, tmp_path: Path) -> None:
         load_model(save(weights, tmp_path / "a.pth"))
 
 
-@pytest.mark.slow  # spandrel, which is asked next, takes long to refuse them
+@pytest.mark.slow  # spandrel, which is tried next, takes long to refuse them
 def test_windows_that_would_fill_the_memory(tmp_path: Path) -> None:
     _, weights = reference.with_weights(lambda: reference.dat("light", depth=[1]))
     grid = torch.meshgrid(torch.arange(-127, 128), torch.arange(-127, 128), indexing="ij")

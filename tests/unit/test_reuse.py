@@ -1,4 +1,4 @@
-"""Frames of a batch: what is taken over from the frame before is what computing it again would have given."""
+"""Frames of a batch: what is reused from the previous frame equals what computing it again would give."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_report(report: str, counted: Counted, frames: Tensor) -> re.Match[str]
 
 
 def cartoon(height: int, width: int, moves: list[tuple[str, int, int]]) -> Tensor:
-    """Frames before one background: (a mouth of a figure, its top, its left) for each."""
+    """Frames with one background; for each, (the figure's mouth, its top, its left)."""
     behind = trained.crop(trained.art("bg_uni.jpg"), 300, 400, height, width)
     mouths = {name: trained.crop(trained.art(f"sylvie_green_{name}.png"), 130, 165, 44, 52) for name in _MOUTHS}
     return torch.cat([trained.on_background(mouths[mouth], behind, top, left) for mouth, top, left in moves])
@@ -139,7 +139,7 @@ def test_networks_that_cannot_be_tiled_get_whole_frames() -> None:
 def test_no_part_is_smaller_than_what_the_network_pads(
     minimum: int, size: tuple[int, int], changed: tuple[int, int], is_computed_alone: bool
 ) -> None:
-    """It would pad the part where it does not pad the frame. What is read of one changed pixel is 32x32."""
+    """It would pad the part, but not the frame. One changed pixel means reading 32x32."""
     area = Area(0, changed[0], 0, changed[1])
     part = part_to_compute(area, *size, replace(BlurModel().facts, minimum=minimum))
     assert (part is not None) == is_computed_alone
@@ -154,7 +154,7 @@ sides = st.integers(1, 160)
 @given(sides, sides, st.data(), st.sampled_from([1, 3, 4]), st.sampled_from([None, 64]))
 @settings(deadline=None, max_examples=25)
 def test_any_sequence_of_changes(height: int, width: int, data: st.DataObject, channels: int, tile: int | None) -> None:
-    """Rectangles of any size anywhere, those at the borders and in the corners among them."""
+    """Rectangles of any size anywhere, also at the borders and in the corners."""
     frames = torch.rand(1, height, width, channels).repeat(4, 1, 1, 1)
     for later in range(1, 4):
         for _ in range(data.draw(st.integers(0, 2))):
@@ -226,7 +226,7 @@ def test_frames_that_are_resized(name: str, channels: int) -> None:
 
 
 def test_output_in_half_precision() -> None:
-    """A part is put beside what was rounded before: it must have been rounded alike."""
+    """A new part lies next to pixels that were rounded before: it must be rounded the same way."""
     frames = torch.rand(1, 160, 160, 3).repeat(2, 1, 1, 1)
     frames[1, 80:90, 80:90] = 1
     got, expected, _, report = with_and_without(BlurModel(), frames, output_dtype=torch.float16)

@@ -20,7 +20,7 @@ Weights = dict[str, Tensor]
 
 
 def first_esrgan_names(weights: Weights) -> Weights:
-    """By spandrel, whose module has those names."""
+    """Renamed by spandrel, whose module has those names."""
     return dict(MAIN_REGISTRY.load(dict(weights)).model.state_dict())
 
 

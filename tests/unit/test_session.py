@@ -40,7 +40,7 @@ def test_a_stream_gives_the_pixels_of_a_batch(channels: int, how: dict[str, Any]
 
 
 def test_the_caller_may_use_the_memory_of_a_picture_again() -> None:
-    """As decoders of videos do: each frame comes in the same buffer."""
+    """As video decoders do: each frame comes in the same buffer."""
     images, model = clip(), NearestModel()
     buffer = torch.empty_like(images[0])
     with session(model, prepare(model, images.shape)) as upscale_one:
@@ -112,7 +112,7 @@ def test_cancelling_ends_a_session() -> None:
 
 
 def test_an_error_of_the_caller_s_own_passes() -> None:
-    """Memory that runs out in the caller's code is not ours to explain."""
+    """Running out of memory in the caller's own code is not reported as the engine's."""
     model = NearestModel()
     with pytest.raises(MemoryError), session(model, prepare(model, (2, 40, 30, 3))):
         raise MemoryError

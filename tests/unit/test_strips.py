@@ -43,7 +43,7 @@ SMALL: dict[str, Make] = {
     "DAT-light": dat("light", depth=[6]),
     "DAT-light 3x, no qkv bias": dat("light", depth=[2], upscale=3, qkv_bias=False),
 }
-"""Every kind of network with as few layers as hold all kinds of them."""
+"""Every kind of network, with the fewest layers that include every kind of layer."""
 
 
 def strips_of(model: UpscaleModel, heights: tuple[int, ...] = ROWS) -> list[int]:
@@ -75,7 +75,7 @@ def check(make: Make, *shapes: tuple[int, int, int], heights: tuple[int, ...] = 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in ("DAT 2x", "DAT 4x", "DAT-light")])
 def test_in_strips_as_at_once_and_as_the_reference(name: str) -> None:
-    """The three left out have nothing that the others lack."""
+    """The three left out add nothing to the others."""
     lower_than_windows_are_shifted = (1, 5, 9)
     check(SMALL[name], (1, 67, 9), lower_than_windows_are_shifted, heights=(32,))
 
@@ -184,7 +184,7 @@ def test_dat_needs_far_less_than_the_reference(changes: dict[str, Any], size: tu
 
 
 SHARES = {"RRDB 4x": 0.35, "RRDB 2x": 0.35, "GRL": 0.4, "Compact 4x": 0.85, "DAT direct": 0.45, "DAT 4x": 0.45}
-"""Compact has little but its trunk, which strips do not make smaller."""
+"""Nearly all of Compact is its trunk, which strips do not make smaller."""
 
 
 @pytest.mark.parametrize("name", SHARES)

@@ -16,7 +16,7 @@ NO_LIMIT_V1 = "9223372036854771712"
 Files = dict[str, "str | int"]
 
 MACHINE: Files = {"proc/meminfo": f"MemTotal:  {64 * 2**20} kB\nMemAvailable:  {60 * 2**20} kB\nHugePages_Total: 0\n"}
-"""64 GiB, of which 60 are free."""
+"""64 GiB, 60 of them free."""
 
 
 def v2(group: str, limit: str | int, used: int, cache: int = 0) -> Files:
@@ -27,7 +27,7 @@ def v2(group: str, limit: str | int, used: int, cache: int = 0) -> Files:
 
 
 def v1(group: str, limit: str | int, used: int, cache: int = 0, above: str | int = NO_LIMIT_V1) -> Files:
-    """A group of version 1, whose statistics know of a limit somewhere above. inactive_file: of this group alone."""
+    """A group of version 1, whose statistics include a limit somewhere above it. inactive_file: of this group alone."""
     folder = f"sys/fs/cgroup/memory{group}"
     cached = f"total_inactive_file {cache - cache // 3}\ntotal_active_file {cache // 3}\n"
     statistics = f"inactive_file 0\nhierarchical_memory_limit {above}\n{cached}"
@@ -99,7 +99,7 @@ def test_what_is_free(name: str, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_no_limit(tmp_path: Path) -> None:
-    """A folder in the file's place stands for all that the system may answer instead of text."""
+    """A folder in the file's place stands for any failure to read it."""
     root = system(tmp_path, [MACHINE, own("0::/a"), v2("", 8 * GIB, GIB)])
     for name in ("memory.max", "memory.stat", "memory.current"):
         (root / "sys/fs/cgroup/a" / name).mkdir(parents=True)

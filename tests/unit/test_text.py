@@ -1,4 +1,4 @@
-"""Whatever we raise or log can be written to the log, in any encoding and with any file name."""
+"""Everything we raise or log can be written to the log, in any encoding and with any file name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ anything = st.text(st.characters(exclude_categories=()), max_size=40)
 
 @contextmanager
 def output_in(encoding: str, errors: str = "strict") -> Iterator[io.TextIOWrapper]:
-    """stdout and stderr as ComfyUI makes them, in an encoding; its log's handler writes to stderr."""
+    """stdout and stderr as ComfyUI wraps them, in this encoding; its log handler writes to stderr."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=errors, write_through=True)
     before = sys.stdout, sys.stderr
     handler = logging.StreamHandler(stream)
@@ -82,7 +82,7 @@ def test_the_strictest_output_decides() -> None:
 
 @pytest.mark.parametrize("name", ["__stdout__", "__stderr__"])
 def test_the_original_streams_count_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ComfyUI and other packs put in their place writes to them, whatever encoding it says it has."""
+    """Their replacements write to them in the end, and may claim another encoding."""
     with output_in("utf-8"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
         assert printable("é") == "\\xe9"
@@ -189,7 +189,7 @@ ERRORS = [
 
 
 def logged_by_comfyui(function: Callable[[], None]) -> Exception | None:
-    """What the function raises, logged as ComfyUI does it: while it is handled. That must not raise."""
+    """What the function raises, logged as ComfyUI does: while it is handled. Logging must not raise."""
     try:
         function()
     except Exception as error:
@@ -219,7 +219,7 @@ def test_errors_that_leave_can_be_written_with_their_causes(encoding: str, which
 
 @pytest.mark.parametrize("error", [ValueError(NAME), OSError(2, "No such file", NAME)], ids=["text", "path"])
 def test_without_that_the_host_dies(error: Exception) -> None:
-    """Else the tests above would say nothing."""
+    """Otherwise the tests above would prove nothing."""
 
     def fails() -> None:
         raise error

@@ -15,7 +15,7 @@ from apisr_pack.tests.standins import Nearest, StandIn, enlarged
 from torch import Tensor
 
 PATIENCE = 20
-"""Seconds; only a broken program waits so long."""
+"""Seconds; only a broken program waits that long."""
 LAYERS = 6
 
 
@@ -25,7 +25,7 @@ def stepping() -> StandIn:
 
 
 def progress(model: Any, images: Tensor) -> list[tuple[float, int]]:
-    """What a call that is alone reports."""
+    """What a call reports when it runs alone."""
     seen: list[tuple[float, int]] = []
     upscale(model, images, tile=40, on_tile=lambda *at: seen.append(at))
     return seen
@@ -43,7 +43,7 @@ def test_each_layer_of_each_tile_is_reported_once() -> None:
 
 
 class Together:
-    """Two calls that take turns, a layer each: whatever one does, the other is in the middle of its work."""
+    """Two calls that take turns, one layer each, so that each always acts while the other is at work."""
 
     def __init__(self) -> None:
         self.both = threading.Barrier(2)
@@ -110,7 +110,7 @@ def test_two_that_finish_report_their_own_progress() -> None:
 
 
 def test_a_call_within_a_call() -> None:
-    """The same model makes a preview while it works: neither takes the other's layers for its own."""
+    """The same model makes a preview while it works: neither call counts the other's layers."""
     model, images = stepping(), torch.rand(2, 70, 60, 3)
     outer: list[tuple[float, int]] = []
     inner: list[tuple[float, int]] = []

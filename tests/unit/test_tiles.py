@@ -1,4 +1,4 @@
-"""What one picture's tiles do with the memory there is: estimates, the CPU instead, and errors with numbers."""
+"""One picture's tiles and memory: estimates, going on with the CPU, and errors with numbers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_cpu_goes_on_where_the_device_has_no_memory(facts: Facts) -> None:
 
 
 def test_the_cpu_computes_in_fp32() -> None:
-    """In which CPUs are at home; the device was to use half precision."""
+    """The CPU computes in fp32, even if the device used half precision."""
     model = nowhere(dtype=torch.float16)
     upscale(model, torch.rand(1, 60, 50, 3), device="meta", budget=10**9, cpu_fallback=True)
     seen = {attempt.image.dtype for attempt in model.attempts if not attempt.image.is_meta}
@@ -54,7 +54,7 @@ def test_the_cpu_computes_in_fp32() -> None:
 
 
 def test_the_cpu_begins_with_the_tiles_that_were_asked_for() -> None:
-    """Not with the smallest, which are all that did not fit on the device, and slow."""
+    """Not with the smallest, which were tried on the device, and are slow."""
     model, images = nowhere(), torch.rand(2, 200, 180, 3)
     upscale(model, images, tile=150, device="meta", budget=10**9, cpu_fallback=True, reuse_frames=False)
     tiles = plan(200, 180, FACTS, tile=150)
@@ -77,7 +77,7 @@ def test_the_cpu_itself_has_no_fallback() -> None:
 
 
 def test_no_room_for_the_result() -> None:
-    """2 ** 50 bytes are more than any machine gives; the error says so before anything is computed."""
+    """No machine has 2 ** 50 bytes; the error comes before anything is computed."""
     model = model_of()
     with pytest.raises(NotEnoughMemory, match=r"1 x \d+x\d+ pixels take [\d.]+ GB .* [\d.]+ GB seem to be free.* or "):
         upscale(model, torch.rand(1, 8, 8, 3), size=(2**24, 2**24))
@@ -114,7 +114,7 @@ def test_out_of_memory_on_the_way_to_and_from_the_network(
 
 
 def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
-    """No device of that type is here, which may stand for one without memory."""
+    """This machine has no such device, which stands for one without memory."""
     images, output, model = torch.rand(2, 40, 30, 3), torch.empty(2, 50, 40, 3), NearestModel(facts=FACTS)
     job = prepare(model, images.shape, size=(50, 40))
     absent = torch.device("xpu" if torch.cuda.is_available() else "cuda")
@@ -154,7 +154,7 @@ def test_which_devices_share_their_memory(one: str, other: str, shared: bool) ->
 )
 @settings(deadline=None)
 def test_strips_for_speed(height: int, width: int, strips: Strips) -> None:
-    """As few as there can be within a piece each, of about one height, and only for what is much more than a piece."""
+    """As few as fit into a piece each, of about equal height, and only for pictures much larger than a piece."""
     facts, piece = replace(FACTS, strips=strips), 10_000_000
     rows, step = estimate.fast_strip(piece, height, width, facts, torch.float32), estimate.least_strip(strips)
 
@@ -197,7 +197,7 @@ def test_strips_stay_within_the_budget_and_are_the_highest(
     assert 0 < rows < height
     assert rows % step == 0
     assert bytes_for(height, width, facts, dtype, rows) <= budget
-    higher = rows + step + 1  # a row more, against what floats make of the last one
+    higher = rows + step + 1  # one row more, because of rounding
     assert higher + 2 * strips.halo >= height or bytes_for(height, width, facts, dtype, higher) > budget
 
 

@@ -18,7 +18,7 @@ def program(folder: Path, name: str, script: str = "") -> Path:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder in which programs are found; it has an apt-get that leaves a file."""
+    """The only folder on PATH; it has an apt-get that leaves a file when it is run."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CHROMIUM", raising=False)
     monkeypatch.setattr(chromium, "_PATHS", ())

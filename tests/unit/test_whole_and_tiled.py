@@ -42,7 +42,7 @@ def test_trained_rrdb_in_tiles_is_within_half_a_step(device: str, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(120, 128), (117, 123)])
 def test_grl_in_tiles_is_within_half_a_step(device: str, size: tuple[int, int], tmp_path: Path) -> None:
-    """Random weights, scaled to use the whole range: no trained ones are to be had. Odd sizes pad as the whole does."""
+    """Random weights, scaled to use the whole range: no trained ones exist. Odd sizes are padded like the picture."""
     _, weights = reference.ZOO["4x_APISR_GRL_GAN_generator"]()
     torch.save(weights, tmp_path / "a.pth")
     picture = trained.art("demo.png")[:, 80 : 80 + size[0], 120 : 120 + size[1]]

@@ -1,4 +1,4 @@
-"""What `upscale` is given: pictures in all their forms, and a sentence for what is none, or no model or number."""
+"""Arguments of `upscale`: pictures of every shape, and a clear error for wrong pictures, models and numbers."""
 
 from __future__ import annotations
 
