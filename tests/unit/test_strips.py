@@ -160,7 +160,7 @@ def test_the_peak_is_what_the_facts_say(name: str, strips: int | None) -> None:
     model = load_weights(dict(make()[1]))
     rows = strips and strips * least_strip(model.facts.strips)
     expected = bytes_for(height, width, model.facts, torch.float32, rows)
-    measured = peak_bytes(model.model, torch.rand(1, 3, height, width), **({"rows": rows} if rows else {}))
+    measured = peak_bytes(model.model, torch.rand(1, 3, height, width), *([Way(rows)] if rows else []))
     assert 0.75 <= measured / expected <= 1.25, f"{measured / MIB:.0f} MB, {expected / MIB:.0f} in the facts"
 
 
