@@ -78,7 +78,12 @@ def test_zoo_networks_equal_their_reference_at_every_size(name: str) -> None:
 
 SLOW_VARIANTS = (
     *("4x_APISR_DAT_GAN_generator", "RRDB 4x, 23 blocks"),  # large
-    *("DAT 2x, pixelshuffle", "DAT without qkv bias"),  # the others, or test_strips.py, cover all that they have
+    *(
+        "DAT 2x, pixelshuffle",
+        "DAT 3x, pixelshuffle",
+        "DAT 4x, pixelshuffle, wide windows",
+        "DAT without qkv bias",
+    ),  # the others, or test_strips.py, cover all that they have
 )
 
 
