@@ -56,11 +56,13 @@ def test_cancel_and_progress_while_frames_are_copied() -> None:
 
 
 @pytest.mark.parametrize("alpha_by", ["filter", "model"])
-def test_progress_of_transparent_frames_only_rises(alpha_by: str) -> None:
+@pytest.mark.parametrize("is_opaque", [False, True])
+def test_progress_of_transparent_frames_only_rises(alpha_by: str, is_opaque: bool) -> None:
     seen: list[float] = []
-    upscale(
-        NearestModel(), torch.rand(2, 6, 6, 4), alpha_by=alpha_by, on_tile=lambda done, all_: seen.append(done / all_)
-    )
+    images = torch.rand(2, 6, 6, 4)
+    if is_opaque:  # which saves the pass for alpha
+        images[..., 3] = 1
+    upscale(NearestModel(), images, alpha_by=alpha_by, on_tile=lambda done, all_: seen.append(done / all_))
     assert seen == sorted(seen)
     assert seen[-1] == 1
 

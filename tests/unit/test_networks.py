@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from apisr_pack.apisr_archs.networks.parts import windows
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.tests import reference, trained
@@ -75,7 +78,12 @@ def test_zoo_networks_equal_their_reference_at_every_size(name: str) -> None:
 
 SLOW_VARIANTS = (
     *("4x_APISR_DAT_GAN_generator", "RRDB 4x, 23 blocks"),  # large
-    *("DAT 2x, pixelshuffle", "DAT without qkv bias"),  # the others, or test_strips.py, cover all that they have
+    *(
+        "DAT 2x, pixelshuffle",
+        "DAT 3x, pixelshuffle",
+        "DAT 4x, pixelshuffle, wide windows",
+        "DAT without qkv bias",
+    ),  # the others, or test_strips.py, cover all that they have
 )
 
 
@@ -181,5 +189,13 @@ def test_more_windows_than_attention_takes_at_once(monkeypatch: pytest.MonkeyPat
     q, k, v = (torch.rand(2, 3, 5, 2, 4, 8) for _ in range(3))
     bias = torch.rand(4, 2, 4, 4)
     at_once = windows.attend(q, k, v, bias, scale=0.5)
+    attention, taken = F.scaled_dot_product_attention, []
+
+    def recorded(query: Tensor, *others: Tensor, **how: Any) -> Tensor:
+        taken.append(len(query))
+        return attention(query, *others, **how)
+
     monkeypatch.setattr(windows, "MOST_WINDOWS", 7)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", recorded)
     assert torch.allclose(windows.attend(q, k, v, bias, scale=0.5), at_once, atol=1e-6)
+    assert max(taken) == 7
