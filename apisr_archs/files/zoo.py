@@ -127,7 +127,7 @@ def find(file_name: str) -> ZooModel | None:
 def how_to_get(model: ZooModel, folder: Path) -> str:
     """Instructions for a manual download: addresses, folder, size and sha256, one per line."""
     addresses = "\n".join(f"  {url}" for url in model.urls)
-    make = "" if folder.is_dir() else " (which is to be made)"
+    make = "" if folder.is_dir() else " (make that folder first)"
     return (
         f"To get it by hand, fetch {model.file} from\n{addresses}\n"
         f"and put it in {folder}{make}. Then press R in ComfyUI to refresh its lists.\n"

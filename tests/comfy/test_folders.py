@@ -171,6 +171,6 @@ def test_folders_that_are_none_are_called_what_they_are(
     assert f"{folder} is a broken link (to {folder.parent / 'gone'})" in said()
     folder.unlink()
     known = message(server, wf.ours("", picture, loader=wf.our_loader(KNOWN.file, download=False)))
-    assert f"put it in {folder} (which is to be made)," in known
+    assert f"put it in {folder} (make that folder first)." in known
     folder.mkdir()
     assert f"There is no model 'later.pth' in {folder}. Put the file there" in said()
