@@ -16,8 +16,11 @@ It does not depend on ComfyUI. Its modules, in the order in which data passes th
     progress     progress and cancellation
     tiles        upscales one picture tile by tile, with smaller tiles when memory runs out
     alpha        transparent pictures
-    reuse        finds what a frame shares with the previous one
-    frames       upscales picture after picture: passes, resizing, alpha, reuse
+    reuse        finds the parts of a frame that differ from the previous one
+    rectangles   groups the cells of a frame that must be computed into such parts
+    cells        the same with a tolerance: finds the cells of a frame that differ too much
+    frames       upscales picture after picture: passes, resizing, alpha, parts
+    stream       compares each picture with those before it, and gives the previous result again
     run          the entry points: `session` for a stream, `upscale` for a batch
 """
 
@@ -26,8 +29,9 @@ from .estimate import bytes_for
 from .job import Job, prepare
 from .options import Callbacks, Placement
 from .progress import Cancelled
-from .run import Session, session, upscale, upscale_batch
+from .run import session, upscale, upscale_batch
 from .sizes import RESIZE_MODES, passes, target_size
+from .stream import Session
 from .tiling import PRESETS, Plan, Segment, plan
 
 __all__ = [

@@ -132,6 +132,16 @@ def positive(value: Any, name: str) -> float:
     return number
 
 
+def not_negative(value: Any, name: str) -> float:
+    """Convert `value` to a float. Raises ValueError unless it is finite and at least 0."""
+    if isinstance(value, Real) and value == 0:
+        return 0.0
+    try:
+        return positive(value, name)
+    except ValueError:
+        raise ValueError(f"{name} is {_value(value)}; expected at least 0, and a finite number.") from None
+
+
 def flag(value: Any, name: str) -> bool:
     """Convert `value` to a bool. Raises ValueError unless it is a bool, 0 or 1."""
     is_numpy_bool = type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_")

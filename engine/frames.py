@@ -1,6 +1,7 @@
 """Upscales picture after picture: passes, resizing, alpha, and reuse of the previous result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 
 import torch
@@ -11,9 +12,10 @@ from .deliver import Delivery
 from .job import Job
 from .progress import Progress
 
-UpscalePicture = Callable[[Tensor, Tensor, Callable[[int, int], None]], None]
-"""Upscales a picture (H, W, c) into an output (H * scale, W * scale, c), both given; the third argument is called with
-the number of tiles done and the total."""
+CountTiles = Callable[[int, int], None]
+"""Called before each tile with the number of tiles done and the total."""
+UpscalePicture = Callable[[Tensor, Tensor, CountTiles], None]
+"""Upscales a picture (H, W, c) into an output (H * scale, W * scale, c), both given."""
 
 
 class Frames:
@@ -40,29 +42,32 @@ class Frames:
         self.count = self.copied = self.in_part = 0  # numbers of pictures
         self.saved = 0.0  # work saved, in pictures
 
-    def upscale(self, picture: Tensor, output: Tensor, previous: tuple[Tensor, Tensor] | None) -> None:
+    def upscale(
+        self, picture: Tensor, output: Tensor, parts: reuse.Parts = None, previous: Tensor | None = None
+    ) -> None:
         """Upscale a picture (H, W, C) into `output`, (H', W', C).
 
-        previous: the previous picture and its output, whose results are reused where possible.
+        parts: the parts to compute, at least one; the rest is copied from `previous`, the previous output, which was
+            the last one computed here. None: the whole picture. See `reuse.has_parts`.
         """
         self._begin()
         self.count += 1
-        if previous and torch.equal(picture, previous[0]):
-            self.delivery.copy(output, previous[1])
-            self.copied += 1
-            self.saved += 1
-            self.passes_done += self.job.passes_per_picture
-            return
         self.delivery.prepare(output)
         if picture.shape[-1] == 4:
             self._passes(alpha.extended_colors(picture), output[..., :3])
             self._alpha(picture[..., 3:].clamp(0, 1), output[..., 3:])
-            return
-        part = self._part(picture, previous[0]) if previous and len(self.job.sizes) == 1 else None
-        if previous and part:
-            self._update(picture, part, previous[1], output)
+        elif parts and previous is not None:
+            self._update(picture, parts, previous, output)
         else:
             self._passes(picture, output)
+
+    def hold(self) -> None:
+        """Count a picture whose result is the previous one."""
+        self._begin()
+        self.count += 1
+        self.copied += 1
+        self.saved += 1
+        self.passes_done += self.job.passes_per_picture
 
     def close(self) -> None:
         """Wait until all pictures are written, and report the final progress."""
@@ -74,7 +79,12 @@ class Frames:
         if not self.copied and not self.in_part:
             return None
         in_part = f", {self.in_part} computed in part" if self.in_part else ""
-        return f"{self.copied} of {self.count} frames copied{in_part}: {self.saved / self.count:.0%} of the work saved."
+        return f"{self.copied} of {self.count} frames copied{in_part}: {self.reused:.0%} of the work saved."
+
+    @property
+    def reused(self) -> float:
+        """The share of the work so far that was saved, from 0 to 1."""
+        return self.saved / self.count if self.count else 0.0
 
     def _begin(self) -> None:
         self.progress.begin(self.passes_done, max(self.passes_done, self.job.count * self.job.passes_per_picture))
@@ -140,27 +150,32 @@ class Frames:
             resized = pixels.resize(canvas, size)
         self.delivery.copy(output, resized)
 
-    def _part(self, picture: Tensor, previous: Tensor) -> reuse.Part | None:
-        area = reuse.changed(picture, previous)
-        return reuse.part_to_compute(area, picture.shape[0], picture.shape[1], self.job.facts)
-
-    def _update(self, picture: Tensor, part: reuse.Part, previous: Tensor, output: Tensor) -> None:
-        """Compute one part of a picture; the rest is copied from `previous`, the previous output."""
+    def _update(self, picture: Tensor, parts: Sequence[reuse.Part], previous: Tensor, output: Tensor) -> None:
+        """Compute some parts of a picture; the rest is copied from `previous`, the previous output."""
         canvas = self._canvas(picture, output)
         self.delivery.wait()
         if canvas is output:
             canvas.copy_(previous)
-        scale = self.job.facts.scale
-        source = part.read.of(picture)
-        patch = canvas.new_empty((source.shape[0] * scale, source.shape[1] * scale, source.shape[2]))
-        self.upscale_tiles(source, patch, self.progress.tile)
-        self.delivery.wait()
-        part.taken.of(canvas, scale).copy_(part.taken.within(part.read).of(patch, scale))
+        for number, part in enumerate(parts):
+            self._update_part(picture, part, canvas, partial(self._tile_of_part, number, len(parts)))
         if canvas is not output:
             self._resize(canvas, output)
         self.passes_done += 1
         self.in_part += 1
-        self.saved += 1 - part.read.pixels / (picture.shape[0] * picture.shape[1])
+        self.saved += 1 - sum(part.read.pixels for part in parts) / (picture.shape[0] * picture.shape[1])
+
+    def _update_part(self, picture: Tensor, part: reuse.Part, canvas: Tensor, on_tile: CountTiles) -> None:
+        """Compute one part of a picture, (H, W, c), and write it into the canvas, (H * scale, W * scale, c)."""
+        scale = self.job.facts.scale
+        source = part.read.of(picture)
+        patch = canvas.new_empty((source.shape[0] * scale, source.shape[1] * scale, source.shape[2]))
+        self.upscale_tiles(source, patch, on_tile)
+        self.delivery.wait()
+        part.taken.of(canvas, scale).copy_(part.taken.within(part.read).of(patch, scale))
+
+    def _tile_of_part(self, number: int, count: int, done: int, tiles: int) -> None:
+        """A tile of part `number`, from 0, of `count` begins. All parts together make one pass of the progress."""
+        self.progress.tile(number * tiles + done, count * tiles)
 
     def _alpha(self, opacity: Tensor, output: Tensor) -> None:
         """Enlarge alpha, (H, W, 1), into `output`, (H', W', 1). Constant alpha, the usual case, costs nothing."""

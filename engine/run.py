@@ -11,95 +11,20 @@ from torch import Tensor
 from ..apisr_archs import facts_of, is_out_of_memory
 from ..apisr_archs.device import named_device, usable_device
 from ..apisr_archs.text import get_logger
-from . import arguments, deliver, devices, pixels
+from . import arguments, deliver, devices
+from .cells import Tolerant
 from .conditions import Conditions
 from .frames import Frames
 from .job import Job, Room, prepare
 from .network import Network
 from .options import DEFAULT_PLACEMENT, NO_CALLBACKS, Callbacks, Placement
-from .output import allocate_output, explain_out_of_memory
+from .output import allocate_output
 from .progress import OnTile, Progress
+from .reuse import Comparison, Exact
+from .stream import Session
 from .tiles import Tiler
 
 log = get_logger(__name__)
-
-
-class Session:
-    """Upscales pictures one at a time. Created by `session`."""
-
-    def __init__(
-        self,
-        frames: Frames,
-        placement: Placement,
-        callbacks: Callbacks,
-        network_device: torch.device,
-        reuse_frames: bool,
-    ) -> None:
-        self.frames = frames
-        self.placement = placement
-        self.callbacks = callbacks
-        self.network_device = network_device
-        self.reuse_frames = reuse_frames
-        self.previous: tuple[Tensor, Tensor] | None = None
-        self.has_reported_nan = False
-
-    def __call__(self, picture: Tensor) -> Tensor:
-        """Upscale one picture, (H, W, C) as given to `prepare`, floats in [0, 1] -> (H', W', C) in [0, 1].
-
-        Do not modify the result before the next call: the next picture may copy parts of it.
-
-        Raises:
-            ValueError: the picture has another shape, or is not floating point.
-            Cancelled, NotEnoughMemory: see `upscale`.
-        """
-        job = self.frames.job
-        if tuple(picture.shape) != (job.height, job.width, job.channels):
-            raise ValueError(
-                f"The picture has the shape {tuple(picture.shape)}; this session is for "
-                f"{(job.height, job.width, job.channels)}, the shape given to prepare."
-            )
-        arguments.dense(picture, "picture")
-        arguments.floats(picture.dtype, "picture")
-        placement = self.placement
-        output = allocate_output(
-            (*job.size, job.channels),
-            placement.output_dtype,
-            placement.output_device,
-            self.callbacks.is_out_of_memory,
-        )
-        # cloned for the comparison with the next picture: the caller may overwrite its own tensor until then
-        self.put(picture.clone() if self.reuse_frames else picture, output)
-        self.frames.delivery.wait()
-        return output
-
-    def put(self, picture: Tensor, output: Tensor) -> None:
-        """Upscale a picture (H, W, C) into `output`, (H', W', C), which is complete when the session has ended.
-
-        Do not modify either tensor until then.
-        """
-        picture = self._without_nan(picture)
-        explained = explain_out_of_memory(self.callbacks.is_out_of_memory, self.network_device)
-        with explained, self.frames.progress.running():
-            self.frames.upscale(picture, output, self.previous)
-        self.previous = (picture, output) if self.reuse_frames else None
-
-    def close(self) -> None:
-        """Wait until all outputs are written, and report what was reused."""
-        with explain_out_of_memory(self.callbacks.is_out_of_memory, self.network_device):
-            self.frames.close()
-        if report := self.frames.report():
-            self.callbacks.tell(report)
-
-    def _without_nan(self, picture: Tensor) -> Tensor:
-        """Replace NaN by black: convolutions, filters and means would spread it. Reported once per session."""
-        clean = pixels.without_nan(picture)
-        if clean is not picture and not self.has_reported_nan:
-            self.has_reported_nan = True
-            number, count = self.frames.count + 1, self.frames.job.count
-            self.callbacks.tell(
-                f"Picture {number} of {count} has pixels that are not numbers (NaN). They are treated as black."
-            )
-        return clean
 
 
 @contextmanager
@@ -111,21 +36,23 @@ def session(
     *,
     reuse_frames: bool = True,
     cpu_fallback: bool = False,
+    tolerance: float = 0.0,
 ) -> Iterator[Session]:
     """Upscale pictures one at a time: `with session(model, job) as upscale_one: result = upscale_one(picture)`.
 
-    Memory use does not grow with the number of pictures. The results are the same as those of `upscale`.
+    Memory use does not grow with the number of pictures. Without a tolerance the results are those of `upscale`.
 
     Args:
         job: from `prepare`, for this model.
         reuse_frames, cpu_fallback: see `upscale`.
+        tolerance: in steps of 1/255. With `reuse_frames`, results are reused where no pixel that they were computed
+            from differs from the new picture by more than this, in any channel. Errors do not add up; see `cells`.
     """
-    reuse_frames = arguments.flag(reuse_frames, "reuse_frames")
+    comparison = _comparison(job, reuse_frames, tolerance)
     cpu_fallback = arguments.flag(cpu_fallback, "cpu_fallback")
     device, output_device = placement.device or _device_of(model), placement.output_device
     with devices.without_gradients(device):
-        if not devices.same_device(_device_of(model), device):
-            getattr(model, "model", model).to(device)
+        _move(model, device)
         room = _room(job, placement, device)
         conditions = Conditions(job.facts, device, job.dtype, room.network, job.limits)
         network = Network(model, device, job.dtype, job.facts.scale, job.facts.minimum, _once(callbacks.tell))
@@ -142,12 +69,30 @@ def session(
             )
             canvas_device = device if room.canvas_on_device else output_device
             frames = Frames(job, tiler.upscale, delivery, progress, canvas_device, callbacks.is_out_of_memory)
-            opened = Session(frames, placement, callbacks, device, reuse_frames)
+            opened = Session(frames, placement, callbacks, device, comparison)
             yield opened
             opened.close()
-    if tiler.conditions.facts != job.facts and tiler.conditions.device == device:
+    _keep_learned(model, job, tiler.conditions, device)
+
+
+def _move(model: Any, device: torch.device) -> None:
+    if not devices.same_device(_device_of(model), device):
+        getattr(model, "model", model).to(device)
+
+
+def _keep_learned(model: Any, job: Job, conditions: Conditions, device: torch.device) -> None:
+    """Store the memory figures that were learned from the first tiles on `device` in the model, for the next job."""
+    if conditions.facts != job.facts and conditions.device == device:
         with suppress(AttributeError):  # a model from another loader may not allow new attributes
-            model.facts = tiler.conditions.facts  # keep the memory figures learned from the first tiles
+            model.facts = conditions.facts
+
+
+def _comparison(job: Job, reuse_frames: bool, tolerance: float) -> Comparison | None:
+    """How pictures are compared. Raises ValueError if `reuse_frames` or `tolerance` is not as described."""
+    tolerance = arguments.not_negative(tolerance, "tolerance")
+    if not arguments.flag(reuse_frames, "reuse_frames"):
+        return None
+    return Tolerant(job, tolerance) if tolerance else Exact(job)
 
 
 def _room(job: Job, placement: Placement, device: torch.device) -> Room:

@@ -63,6 +63,21 @@ def test_flags_are_bools_or_0_or_1(value: Any) -> None:
     assert arguments.flag(value, "reuse_frames") is bool(value)
 
 
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 10**400, "2", None, True - 2, torch.ones(1)])
+def test_a_tolerance_is_a_finite_number_from_0(value: Any) -> None:
+    model = NearestModel()
+    with (
+        pytest.raises(ValueError, match=r"^tolerance is .*; expected at least 0, and a finite number\.$"),
+        session(model, prepare(model, PICTURE.shape), tolerance=value),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 1, 0.5, False, np.float32(2)])
+def test_numbers_from_0(value: Any) -> None:
+    assert arguments.not_negative(value, "tolerance") == value
+
+
 @pytest.mark.parametrize(
     ("images", "says"),
     [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.apisr_archs import NotEnoughMemory, is_out_of_memory, load_model
-from apisr_pack.engine import pixels, run, upscale
+from apisr_pack.engine import output, pixels, upscale
 from apisr_pack.tests import trained
 from apisr_pack.tests.standins import NearestModel, enlarged
 from torch import Tensor
@@ -35,7 +35,7 @@ def test_out_of_memory_beside_the_network_says_numbers(monkeypatch: pytest.Monke
 )
 def test_it_is_said_which_memory_ran_out(error: Exception, where: str) -> None:
     """Not always that of the device on which the network runs."""
-    beside = run.explain_out_of_memory(is_out_of_memory, torch.device("xpu"))
+    beside = output.explain_out_of_memory(is_out_of_memory, torch.device("xpu"))
     with pytest.raises(NotEnoughMemory, match=f"^Out of memory on {where} while putting the picture together"), beside:
         raise error
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from apisr_pack.engine import Callbacks, Cancelled, Placement, prepare, session, upscale
-from apisr_pack.tests.standins import NearestModel, enlarged
+from apisr_pack.tests.standins import NearestModel, at, enlarged
 from torch import Tensor
 
 
@@ -39,13 +39,98 @@ def test_a_stream_gives_the_pixels_of_a_batch(channels: int, how: dict[str, Any]
     assert model.model.calls == batch.model.calls, "and computes no more"
 
 
-def test_the_caller_may_use_the_memory_of_a_picture_again() -> None:
-    """As video decoders do: each frame comes in the same buffer."""
+@pytest.mark.parametrize("tolerance", [0, 1e-3])
+def test_two_buffers_in_turns_are_enough_for_all_pictures(tolerance: float) -> None:
+    """As video decoders have them: a picture may be overwritten when the next one has been upscaled."""
     images, model = clip(), NearestModel()
-    buffer = torch.empty_like(images[0])
-    with session(model, prepare(model, images.shape)) as upscale_one:
-        for picture in images:
-            assert torch.equal(upscale_one(buffer.copy_(picture)), enlarged(picture[None], 2)[0])
+    buffers = torch.empty_like(images[:2])
+    with session(model, prepare(model, images.shape), tolerance=tolerance) as upscale_one:
+        for number, picture in enumerate(images):
+            got = upscale_one(buffers[number % 2].copy_(picture))
+            assert torch.equal(got, enlarged(picture[None], 2)[0])
+
+
+# The same result again
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [None, (50, 40), (150, 120)], ids=str)
+@pytest.mark.parametrize("tolerance", [0, 1])
+def test_equal_pictures_get_the_same_tensor(channels: int, size: tuple[int, int] | None, tolerance: float) -> None:
+    told, seen = list[str](), list[float]()
+    model, picture = NearestModel(), torch.rand(40, 30, channels)
+    callbacks = Callbacks(tell=told.append, on_tile=lambda done, total: seen.append(done / total))
+    job = prepare(model, (4, 40, 30, channels), size=size)
+    with session(model, job, callbacks=callbacks, tolerance=tolerance) as upscale_one:
+        first = upscale_one(picture)
+        before = first.clone()
+        assert upscale_one.reused == 0
+        assert upscale_one(picture) is first
+        assert upscale_one(picture.clone()) is first
+        assert upscale_one.reused == pytest.approx(2 / 3)
+        assert seen[-1] <= 3 / 4, "as far as the pictures are"
+        assert upscale_one(1 - picture) is not first
+        assert torch.equal(first, before), "what the caller has stays as it is"
+    assert told[-1] == "2 of 4 frames copied: 50% of the work saved."
+    assert seen[-1] == 1
+
+
+def test_the_same_picture_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, picture = NearestModel(), torch.rand(40, 30, 3)
+    with session(model, prepare(model, (9, 40, 30, 3))) as upscale_one:
+        first = upscale_one(picture)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            assert upscale_one(picture) is first
+        assert not [event.key for event in profile.key_averages() if event.key.startswith("aten::")]
+
+
+def test_a_picture_with_nan_is_held_too() -> None:
+    model, picture = NearestModel(), torch.rand(40, 30, 3)
+    picture[3, 4, 1] = float("nan")
+    with session(model, prepare(model, (3, 40, 30, 3))) as upscale_one:
+        first = upscale_one(picture)
+        assert upscale_one(picture) is first
+        assert upscale_one(picture.clone()) is first
+
+
+def test_nothing_is_the_same_without_reuse() -> None:
+    model, picture = NearestModel(), torch.rand(40, 30, 3)
+    with session(model, prepare(model, (3, 40, 30, 3)), reuse_frames=False, tolerance=9) as upscale_one:
+        first = upscale_one(picture)
+        assert upscale_one(picture) is not first
+        assert upscale_one.reused == 0
+    assert len(model.attempts) == 2
+
+
+@pytest.mark.parametrize("tolerance", [0, 1])
+def test_what_is_forgotten_is_computed_again(tolerance: float) -> None:
+    model, picture = NearestModel(), torch.rand(120, 110, 3)
+    with session(model, prepare(model, (3, 120, 110, 3)), tolerance=tolerance) as upscale_one:
+        assert upscale_one.reused == 0, "before the first"
+        first = upscale_one(picture)
+        upscale_one.forget()
+        again = upscale_one(picture)
+        assert again is not first
+        assert torch.equal(again, first)
+        assert upscale_one.reused == 0
+        assert upscale_one(picture) is again
+    assert model.shapes == [(120, 110)] * 2
+
+
+@pytest.mark.parametrize("tolerance", [0, 1])
+def test_a_picture_that_failed_is_not_reused(tolerance: float) -> None:
+    """The caller may go on: what the failed picture left half done must not show in later ones."""
+    picture = torch.rand(160, 150, 3)
+    changed = picture.clone()
+    changed[:20, :20] = 0
+    model = NearestModel(fails=at([1]), error=lambda: KeyError("broken"))
+    with session(model, prepare(model, (3, 160, 150, 3), size=(200, 190)), tolerance=tolerance) as upscale_one:
+        first = upscale_one(picture)
+        with pytest.raises(KeyError):
+            upscale_one(changed)
+        assert torch.equal(upscale_one(picture), first)
+        assert model.shapes[-1] == (160, 150)
+        assert not torch.equal(upscale_one(changed), first)
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
