@@ -1,15 +1,19 @@
 """The codecs of the result, and their settings by quality and bits."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
-from types import MappingProxyType
+from typing import Any
 
 import av
+from av.codec import Codec as Encoder
+from av.error import FFmpegError
 
 from .errors import UnwritableVideo
 
 Options = Mapping[str, str]
+DEFAULT_QUALITY = 65
 LOSSLESS = 100
 """The quality at which nothing is lost, where a codec can."""
 
@@ -24,13 +28,18 @@ class Codec:
     """FFmpeg's name of the container that is usual for it."""
     formats: Mapping[int, str]
     """The planar YUV format in which pictures are converted, by bits."""
-    options: Callable[[float, int], Options]
-    """The encoder's options for a quality, 0 to 100, and a number of bits."""
-    takes: Mapping[int, str] = MappingProxyType({})
+    options: Callable[[float], Options]
+    """The encoder's options for a quality, 0 to 100."""
+    takes: Mapping[int, str] = field(default_factory=dict)
     """The encoder's own format by bits, where it is another one for the same numbers."""
     is_hardware: bool = False
     tag: str = ""
     """The tag in mp4 by which players know it, if it is not FFmpeg's default."""
+
+    @property
+    def suffix(self) -> str:
+        """Of files in its container."""
+        return f".{self.container}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class Encoding:
 
     @property
     def options(self) -> dict[str, str]:
-        return dict(CODECS[self.codec].options(self.quality, self.bits))
+        return dict(CODECS[self.codec].options(self.quality))
 
     @property
     def is_lossless(self) -> bool:
@@ -99,13 +108,13 @@ def can_open(name: str) -> bool:
     """Whether this PyAV has an encoder and, for hardware, can start it: drivers and hardware are needed too."""
     codec = CODECS[name]
     try:
-        encoder = av.codec.Codec(codec.encoder, "w")
+        encoder = Encoder(codec.encoder, "w")
         if codec.is_hardware:
-            context = av.CodecContext.create(encoder)
+            context: Any = av.CodecContext.create(encoder, "w")
             context.width, context.height, context.pix_fmt = 256, 256, codec.takes.get(8, codec.formats[8])
-            context.time_base, context.framerate = av.time_base and _TICK, 25
+            context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
             context.open()
-    except (ValueError, av.error.FFmpegError):
+    except (ValueError, FFmpegError):
         return False
     return True
 
@@ -115,37 +124,37 @@ def _scaled(quality: float, worst: float) -> str:
     return f"{worst * (1 - quality / 100):.1f}"
 
 
-def _x264(quality: float, bits: int) -> Options:
+def _x264(quality: float) -> Options:
     return {"qp": "0"} if quality >= LOSSLESS else {"crf": _scaled(quality, 51)}
 
 
-def _x265(quality: float, bits: int) -> Options:
+def _x265(quality: float) -> Options:
     quiet = "log-level=error:bframes=0"
     if quality >= LOSSLESS:
         return {"x265-params": f"{quiet}:lossless=1"}
     return {"crf": _scaled(quality, 51), "x265-params": quiet}
 
 
-def _svt(quality: float, bits: int) -> Options:
+def _svt(quality: float) -> Options:
     if quality >= LOSSLESS:
         return {"preset": "8", "svtav1-params": "lossless=1"}
     return {"preset": "8", "crf": f"{max(1, round(63 * (1 - quality / 100)))}"}
 
 
-def _ffv1(quality: float, bits: int) -> Options:
+def _ffv1(_: float) -> Options:
     return {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
 
 
 _PRORES_HQ_UP_TO = 90
 
 
-def _prores(quality: float, bits: int) -> Options:
+def _prores(quality: float) -> Options:
     profiles = ((25, "proxy"), (50, "lt"), (75, "standard"), (_PRORES_HQ_UP_TO, "hq"), (100, "4444"))
     return {"profile": next(name for most, name in profiles if quality <= most), "vendor": "apl0"}
 
 
-def _nvenc(worst: int) -> Callable[[float, int], Options]:
-    def options(quality: float, bits: int) -> Options:
+def _nvenc(worst: int) -> Callable[[float], Options]:
+    def options(quality: float) -> Options:
         if quality >= LOSSLESS:
             return {"tune": "lossless", "rc": "constqp", "qp": "0"}
         return {"rc": "constqp", "qp": f"{worst * (1 - quality / 100):.0f}"}

@@ -67,8 +67,8 @@ class Layout:
 def to_rgb(planes: Sequence[np.ndarray], layout: Layout, color: Color) -> Tensor:
     """Planes Y, Cb, Cr of unsigned integers -> RGB, (H, W, 3), fp32 in [0, 1]. Y alone is a grey picture.
 
-    Chroma is enlarged by a bilinear filter; its samples lie on the left of theirs of luma, as in MPEG-2, H.264 and H.265
-    by default.
+    Chroma is enlarged by a bilinear filter; its samples lie to the left, as is usual for MPEG-2, H.264
+    and H.265.
     """
     luma_black, luma_span, chroma_zero, chroma_span = _scales(layout.bits, color)
     luma = torch.from_numpy(planes[0].astype(np.float32)).sub_(luma_black).div_(luma_span)
@@ -97,7 +97,7 @@ def from_rgb(picture: Tensor, layout: Layout, color: Color) -> list[np.ndarray]:
     """
     kr, kb = WEIGHTS[color.matrix]
     luma_black, luma_span, chroma_zero, chroma_span = _scales(layout.bits, color)
-    red, green, blue = picture.float().unbind(-1)
+    red, green, blue = picture.to("cpu", torch.float32).unbind(-1)
     luma = (red * kr).add_(green, alpha=1 - kr - kb).add_(blue, alpha=kb)
     differences = ((blue - luma).div_(2 - 2 * kb), (red - luma).div_(2 - 2 * kr))
     planes = [_integers(luma, luma_span, luma_black, layout)]

@@ -1,6 +1,6 @@
 """The finished parts of a video, kept in a folder, so that a run that was cut off can go on.
 
-A part is a Matroska file of encoded frames and, written after it, a list of their times. Only with the list it counts.
+A part is a video file of encoded frames and, written after it, a list of their times. Only with the list it counts.
 """
 
 import hashlib
@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,6 @@ class Part:
     path: Path
     times: tuple[tuple[int, int], ...]
     """Start and duration of each frame, in ticks."""
-    saved: float
-    """Work that reused pixels saved, in frames."""
 
     @property
     def bytes(self) -> int:
@@ -43,10 +42,15 @@ class PartFolder:
     """The parts of one video."""
 
     folder: Path
+    suffix: str
+    """Of the files, like ".mp4"."""
+
+    def create(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def file(self, number: int) -> Path:
         """Where a part is written; complete only when it is in `finished`."""
-        return self.folder / f"{number:06}.mkv"
+        return self.folder / f"{number:06}{self.suffix}"
 
     def finished(self) -> list[Part]:
         """The finished parts from the beginning of the video on, without a gap."""
@@ -61,16 +65,16 @@ class PartFolder:
     def _read(self, number: int) -> Part | None:
         try:
             content: Any = json.loads(self._list(number).read_text(encoding="utf-8"))
-            part = Part(self.file(number), tuple((start, length) for start, length in content["times"]), content["saved"])
+            part = Part(self.file(number), tuple((start, length) for start, length in content["times"]))
             return part if part.bytes == content["bytes"] else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def finish(self, number: int, times: list[tuple[int, int]], saved: float) -> Part:
+    def finish(self, number: int, times: Sequence[tuple[int, int]]) -> Part:
         """Record that a part is complete."""
-        part = Part(self.file(number), tuple(times), saved)
+        part = Part(self.file(number), tuple(times))
         partial = self._list(number).with_suffix(".partial")
-        partial.write_text(json.dumps({"times": times, "saved": saved, "bytes": part.bytes}), encoding="utf-8")
+        partial.write_text(json.dumps({"times": times, "bytes": part.bytes}), encoding="utf-8")
         partial.replace(self._list(number))
         return part
 
@@ -78,7 +82,23 @@ class PartFolder:
         return self.folder / f"{number:06}.json"
 
     def remove(self) -> None:
+        """Delete all parts, and the folder around them if nothing else is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        _remove_if_empty(self.folder.parent)
+
+    def remove_unfinished(self) -> None:
+        """Delete what is not a finished part, and the folders if nothing is left in them."""
+        finished = {path for part in self.finished() for path in (part.path, part.path.with_suffix(".json"))}
+        for path in self.folder.iterdir():
+            if path not in finished:
+                path.unlink()
+        _remove_if_empty(self.folder)
+        _remove_if_empty(self.folder.parent)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not empty, or gone
+        folder.rmdir()
 
 
 def remove_stale(folder: Path) -> None:

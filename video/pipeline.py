@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -117,10 +117,8 @@ def write_behind(
 
     with _thread(run, channel) as thread:
         yield put
-        try:
+        with suppress(Stopped):
             channel.put(None, check)
-        except Stopped:
-            pass
         while thread.is_alive():
             thread.join(POLL)
             check()
@@ -129,10 +127,8 @@ def write_behind(
 
 
 def _end(channel: Channel[T]) -> None:
-    try:
+    with suppress(Stopped):
         channel.put(None, nothing)
-    except Stopped:
-        pass
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import av
 import numpy as np
+from av.video.plane import VideoPlane
 from torch import Tensor
 
 from . import color
@@ -63,7 +64,7 @@ def planes_of(frame: av.VideoFrame) -> list[np.ndarray]:
     return [_view(plane, dtype) for plane in frame.planes]
 
 
-def _view(plane: av.video.plane.VideoPlane, dtype: np.dtype) -> np.ndarray:
+def _view(plane: VideoPlane, dtype: np.dtype) -> np.ndarray:
     rows = np.frombuffer(plane, dtype)[: plane.height * plane.line_size // dtype.itemsize]  # pyright: ignore
     return rows.reshape(plane.height, -1)[:, : plane.width]
 
@@ -85,17 +86,17 @@ def picture_of(frame: av.VideoFrame, colors: Color) -> Tensor:
     return color.to_rgb(planes[:3], layout_of(frame.format), colors)
 
 
-def layout_of(format: av.VideoFormat) -> Layout:
+def layout_of(pix_fmt: av.VideoFormat) -> Layout:
     """The layout of a planar YUV format."""
     side = 64
-    bits = max(component.bits for component in format.components)
-    return Layout(bits, side // format.chroma_width(side), side // format.chroma_height(side))
+    bits = max(component.bits for component in pix_fmt.components)
+    return Layout(bits, side // pix_fmt.chroma_width(side), side // pix_fmt.chroma_height(side))
 
 
-def frame_of(planes: list[np.ndarray], format: str) -> av.VideoFrame:
+def frame_of(planes: list[np.ndarray], pix_fmt: str) -> av.VideoFrame:
     """A frame of PyAV with these planes, (h, w) unsigned integers."""
     height, width = planes[0].shape
-    frame = av.VideoFrame(width, height, format)
+    frame = av.VideoFrame(width, height, pix_fmt)
     for plane, values in zip(frame.planes, planes, strict=True):
         _view(plane, values.dtype)[:] = values
     return frame

@@ -1,16 +1,19 @@
 """Reads a video: its facts, and its frames with their times."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import torch
 from av.container import InputContainer
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
 from torch import Tensor
 
 from ..apisr_archs.text import shown
@@ -92,8 +95,8 @@ def opened(source: Source) -> Iterator[InputContainer]:
     if isinstance(source, io.BytesIO):
         source.seek(0)
     try:
-        container = av.open(source, metadata_errors="replace")
-    except av.error.FFmpegError as error:
+        container: Any = av.open(source, metadata_errors="replace")
+    except FFmpegError as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise UnreadableVideo(f"{name} {reason}. Choose a video that plays, or convert it to mp4.") from error
     with container:
@@ -114,14 +117,19 @@ def video_stream(container: InputContainer, name: str) -> av.VideoStream:
     if not streams:
         raise UnreadableVideo(f"{name} has no video stream. Choose a file with one.")
     stream = streams[0]
-    if stream.codec_context is None or not stream.time_base:
+    if stream.codec_context is None:
         raise UnreadableVideo(f"{name} is in a format that PyAV cannot decode. Convert it to h264 in mp4.")
     return stream
 
 
-def is_cover(stream: av.stream.Stream) -> bool:
+def base_of(stream: Stream) -> Fraction:
+    """Seconds of one tick of a stream."""
+    return stream.time_base or Fraction(1, av.time_base)
+
+
+def is_cover(stream: Stream) -> bool:
     """Whether a stream is a still picture that belongs to the file, not a video."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def read_clip(source: Source, window: Window = WHOLE) -> Clip:
@@ -153,7 +161,7 @@ def read_clip(source: Source, window: Window = WHOLE) -> Clip:
             aspect=1 / aspect if turns % 2 else aspect,
             frames=_estimated_frames(container, stream, window, rate),
             rate=rate,
-            time_base=stream.time_base,
+            time_base=base_of(stream),
             origin=_ticks(window.start, stream) if window.start else min(0, start),
             bits=planes.bits_of(frame),
             color=planes.color_of(frame).resolved(frame.height, frame.width),
@@ -161,7 +169,9 @@ def read_clip(source: Source, window: Window = WHOLE) -> Clip:
         )
 
 
-def read_frames(source: Source, clip: Clip, skip: int = 0, tell: Callable[[str], None] | None = None) -> Iterator[Frame]:
+def read_frames(
+    source: Source, clip: Clip, skip: int = 0, tell: Callable[[str], None] | None = None
+) -> Iterator[Frame]:
     """Decode the frames of a clip but for the first `skip`, each with its own time.
 
     tell: called with a line about what could not be read.
@@ -205,12 +215,12 @@ def _require_like_the_first(frame: av.VideoFrame, clip: Clip, number: int) -> No
 
 def _timed(
     container: InputContainer, stream: av.VideoStream, window: Window, problems: list[str]
-) -> Iterator[tuple[av.VideoFrame, int, int]]:
+) -> Generator[tuple[av.VideoFrame, int, int], None, None]:
     """Decode the frames in a window, with start and duration in ticks of the source."""
     first, last = _ticks(window.start, stream), _ticks(window.start + window.duration, stream)
     if first > 0:
         container.seek(first, stream=stream)
-    step = max(1, round(1 / _rate(stream) / stream.time_base))
+    step = max(1, round(1 / _rate(stream) / base_of(stream)))
     held: tuple[av.VideoFrame, int] | None = None
     for frame, start in _with_start(_decoded(container, stream, problems), step):
         if window.start and start < first:
@@ -262,15 +272,17 @@ def _decoded(container: InputContainer, stream: av.VideoStream, problems: list[s
     """All frames that can be decoded. What cannot be read is added to `problems`."""
     stream.thread_type = "AUTO"
     packets = container.demux(stream)
+    packet: av.Packet | None
     while True:
+        packet = None
         try:
             packet = next(packets, None)
             # An empty packet would end the decoder. AVI has them where a frame is held.
             frames = stream.decode(packet) if packet is None or packet.size else []
-        except av.error.EOFError:
+        except EndOfFile:
             return
-        except av.error.FFmpegError as error:
-            problems.append(error.strerror)
+        except FFmpegError as error:
+            problems.append(str(error.strerror))
             if packet is None:
                 return
             continue
@@ -280,7 +292,7 @@ def _decoded(container: InputContainer, stream: av.VideoStream, problems: list[s
 
 
 def _ticks(seconds: float, stream: av.VideoStream) -> int:
-    return int(seconds / stream.time_base)  # pyright: ignore[reportOptionalOperand]  # rounded as ComfyUI does it
+    return int(seconds / base_of(stream))  # rounded as ComfyUI does it
 
 
 def _rate(stream: av.VideoStream) -> Fraction:
@@ -290,6 +302,6 @@ def _rate(stream: av.VideoStream) -> Fraction:
 def _estimated_frames(container: InputContainer, stream: av.VideoStream, window: Window, rate: Fraction) -> int:
     if window == WHOLE and stream.frames > 0:
         return stream.frames
-    seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / av.time_base
+    seconds = float(stream.duration * base_of(stream)) if stream.duration else (container.duration or 0) / av.time_base
     seconds = max(0.0, seconds - window.start)
     return max(1, round((min(seconds, window.duration) if window.duration else seconds) * rate))

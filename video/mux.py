@@ -1,0 +1,224 @@
+"""Puts the finished parts and everything else of the source into one file: packets are copied, nothing is encoded."""
+
+import heapq
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.stream import Stream
+
+from ..apisr_archs.text import shown
+from .codecs import CODECS, Encoding
+from .errors import UnwritableVideo
+from .parts import Part
+from .reader import Clip, Source, is_cover, opened, video_stream
+
+MATROSKA = "matroska"
+SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": MATROSKA}
+"""FFmpeg's name of the container, by file name."""
+TAGS_OF_THE_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "vendor_id")
+"""What describes the source as a file, not its content, in lower case."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which container a result goes into, and what of its source."""
+
+    container: str
+    """FFmpeg's name."""
+    streams: tuple[int, ...]
+    """Indices of the source's streams that are copied."""
+    lost: tuple[str, ...]
+    """What cannot be copied, for the user."""
+
+    @property
+    def suffix(self) -> str:
+        return next(suffix for suffix, name in SUFFIXES.items() if name == self.container)
+
+
+def containers(target: Path, encoding: Encoding) -> tuple[str, ...]:
+    """The containers that a result may go into, the preferred one first: that of the file name, if it has one.
+
+    Raises:
+        UnwritableVideo: the codec does not go into that container.
+    """
+    named = SUFFIXES.get(target.suffix.lower())
+    home = CODECS[encoding.codec].container
+    if named is None or named in (home, MATROSKA):
+        return (named,) if named else (home, MATROSKA)
+    if named == "mov" and encoding.codec.startswith(("h264", "h265")):
+        return (named,)
+    raise UnwritableVideo(f"{encoding.codec} does not go into {target.suffix}. Name the result .{home} or .mkv.")
+
+
+def choose_container(source: Source, clip: Clip, video: Path, containers: Sequence[str]) -> Kept:
+    """The first of some containers, or a later one that can carry more of the source.
+
+    video: a file with the stream of pictures as it will be written.
+    """
+    with opened(source) as container, av.open(video) as pictures:
+        wanted = _wanted(container, clip)
+        carried = {
+            name: [stream for stream in wanted if _carries(name, pictures.streams.video[0], stream)]
+            for name in containers
+        }
+        best = max(containers, key=lambda name: len(carried[name]))  # the first of those with the most
+        lost = tuple(_described(stream) for stream in wanted if stream not in carried[best])
+        return Kept(best, tuple(stream.index for stream in carried[best]), lost)
+
+
+def _wanted(container: InputContainer, clip: Clip) -> list[Stream]:
+    """All streams but the pictures and the text track in which mp4 stores chapters."""
+    pictures = video_stream(container, clip.name)
+    chapters = (
+        stream
+        for stream in container.streams.data
+        if container.chapters() and stream.metadata.get("handler_name") == "SubtitleHandler"
+    )
+    left_out = {pictures.index, *(stream.index for stream in chapters)}
+    return [stream for stream in container.streams if stream.index not in left_out]
+
+
+def _described(stream: Stream) -> str:
+    """A stream in words, like "subtitles 3 (ass, English)"."""
+    kind = "cover picture" if is_cover(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
+    about = [stream.codec_context.name] if getattr(stream, "codec_context", None) else []
+    about += [shown(value) for key in ("language", "title", "filename") if (value := stream.metadata.get(key))]
+    return f"{kind} {stream.index}" + (f" ({', '.join(about)})" if about else "")
+
+
+def _carries(container: str, pictures: Stream, stream: Stream) -> bool:
+    """Whether a container can carry a stream beside the pictures: found by trying."""
+    try:
+        with av.open(io.BytesIO(), "w", format=container) as trial:
+            _added(trial, pictures)
+            _added(trial, stream)
+            trial.start_encoding()
+    except (FFmpegError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _added(container: OutputContainer, template: Any) -> Any:
+    """Add a stream like `template` to the container."""
+    return container.add_stream_from_template(template, opaque=True)
+
+
+def write_video(
+    source: Source, clip: Clip, parts: Sequence[Part], kept: Kept, target: Path, check: Callable[[], None]
+) -> None:
+    """Write the parts as one video, with the streams that are kept, chapters and tags.
+
+    check: called again and again; may raise.
+    """
+    options = (
+        {}
+        if kept.container == MATROSKA
+        else {"movie_timescale": str(_timescale(clip)), "movflags": "use_metadata_tags"}
+    )
+    with (
+        opened(source) as container,
+        av.open(parts[0].path) as first,
+        av.open(target, "w", format=kept.container, options=options) as out,
+    ):
+        pictures = _added(out, first.streams.video[0])
+        _copy_tags(video_stream(container, clip.name), pictures)
+        others = {index: _added(out, container.streams[index]) for index in kept.streams}
+        for index, stream in others.items():
+            _copy_tags(container.streams[index], stream)
+        out.metadata.update(_tags(container.metadata))
+        out.set_chapters(_chapters(container, clip))
+        packets = _other_packets(container, clip, others, kept.container)
+        for packet in heapq.merge(_picture_packets(parts, clip, pictures), packets, key=_time):
+            check()
+            out.mux(packet)
+
+
+def _timescale(clip: Clip) -> int:
+    """Ticks a second of an mp4 as a whole, in which it stores when its tracks begin."""
+    return min(clip.time_base.denominator, 2**31 - 1)
+
+
+def _time(packet: av.Packet) -> Fraction:
+    """When a packet is decoded, in seconds."""
+    time: Any = packet.dts
+    return time * packet.time_base
+
+
+def _picture_packets(parts: Iterable[Part], clip: Clip, stream: Any) -> Iterator[av.Packet]:
+    for part in parts:
+        with av.open(part.path) as container:
+            packets = (packet for packet in container.demux(container.streams.video[0]) if packet.size)
+            for packet, (start, duration) in zip(packets, part.times, strict=True):
+                packet.pts, packet.dts, packet.duration, packet.time_base = start, start, duration, clip.time_base
+                packet.stream = stream
+                yield packet
+
+
+def _other_packets(container: InputContainer, clip: Clip, streams: dict[int, Any], target: str) -> Iterator[av.Packet]:
+    """The packets of other streams that belong to the clip, on its time line."""
+    if not streams:
+        return
+    packets = container.demux([container.streams[index] for index in streams])
+    with suppress(FFmpegError):  # the end is missing, which the reader of the pictures reports
+        for packet in packets:
+            if packet.size and _moved(packet, clip, target):
+                packet.stream = streams[packet.stream.index]
+                yield packet
+
+
+def _moved(packet: av.Packet, clip: Clip, target: str) -> bool:
+    """Move a packet from the source's time line to the clip's. Returns whether it belongs to the clip."""
+    if packet.pts is None and packet.dts is None:
+        packet.pts = 0  # covers and attachments
+    time_base: Any = packet.time_base
+    pts: Any = packet.dts if packet.pts is None else packet.pts
+    dts: Any = packet.pts if packet.dts is None else packet.dts
+    offset = round(clip.origin * clip.time_base / time_base)
+    pts, dts = pts - offset, dts - offset
+    length = packet.duration or 0
+    end = None if clip.end is None else clip.end / time_base
+    if end is not None and pts >= end:
+        return False
+    if clip.window.start and pts < 0:
+        if pts + length <= 0:
+            return False
+        if packet.stream.type == "subtitle":
+            pts, dts, packet.duration = 0, 0, pts + length
+        elif target == MATROSKA:  # mp4 has edit lists, by which players skip what comes before the beginning
+            return False
+    packet.pts, packet.dts = pts, dts
+    return True
+
+
+def _copy_tags(source: Stream, target: Any) -> None:
+    target.metadata.update(_tags(source.metadata))
+    target.disposition = source.disposition
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    return {
+        key: value for key, value in tags.items() if key.lower() not in TAGS_OF_THE_FILE and not key.startswith("_")
+    }
+
+
+def _chapters(container: InputContainer, clip: Clip) -> list[Any]:
+    """The chapters that reach into the clip, on its time line."""
+    chapters = []
+    for chapter in container.chapters():
+        time_base: Any = chapter["time_base"]
+        offset = clip.origin * clip.time_base / time_base
+        end = chapter["end"] - offset
+        if clip.end is not None:
+            end = min(end, clip.end / time_base)
+        start = max(0, chapter["start"] - offset)
+        if start < end:
+            chapters.append({**chapter, "start": round(start), "end": round(end)})
+    return chapters

@@ -1,0 +1,300 @@
+"""The entry points: `prepare` and `run` in two steps, `upscale_video` in one."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from math import lcm
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from av.error import FFmpegError
+from torch import Tensor
+
+from .. import engine
+from ..engine import Callbacks, Cancelled, Placement, arguments, devices
+from ..engine.options import DEFAULT_PLACEMENT, NO_CALLBACKS
+from . import codecs, disk, mux, parts
+from .codecs import Encoding
+from .encode import Look, encode_part, explained, need_of
+from .parts import Part, PartFolder
+from .pipeline import read_ahead, write_behind
+from .reader import WHOLE, Clip, Source, Window, read_clip, read_frames
+from .status import Status
+
+READ_AHEAD, WRITE_BEHIND = 4, 2
+"""Number of pictures in the queues before and behind the network."""
+IN_FLIGHT = WRITE_BEHIND + 4
+"""Results in memory at a time: queued, being computed, compared, waiting to be queued, and encoded."""
+
+OnFrame = Callable[[Status], None]
+"""Called after each frame."""
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """Everything about a run that is known in advance. From `prepare`."""
+
+    source: Source
+    clip: Clip
+    engine: engine.Job
+    encoding: Encoding
+    look: Look
+    reuse_frames: bool
+    tolerance: float
+    fingerprint: str
+    """A name for the result, the same for the same source, model and settings: 32 hexadecimal digits."""
+
+    def notes(self) -> list[str]:
+        """What the user should know before it runs, one line each."""
+        clip, look = self.clip, self.look
+        lines = []
+        if clip.color.is_hdr:
+            lines.append(
+                f"{clip.name} is HDR. Its tags are kept, but the models were trained on SDR: try a short part first."
+            )
+        if clip.has_alpha:
+            lines.append(f"{clip.name} is transparent in parts; the result is opaque.")
+        if look.encoded_size != look.size:
+            height, width = look.encoded_size
+            lines.append(
+                f"{self.encoding.codec} needs even sizes: the last row or column is repeated, to {width}x{height}."
+            )
+        if self.encoding.bits < clip.bits:
+            lines.append(f"{clip.name} has {clip.bits} bits a colour, the result {self.encoding.bits}.")
+        return lines
+
+
+class _Result(NamedTuple):
+    picture: Tensor
+    start: int
+    duration: int
+
+
+def prepare(
+    model: Any,
+    source: Source,
+    clip: Clip,
+    *,
+    size: tuple[int, int] | None = None,
+    tile: int | None = None,
+    overlap: int | None = None,
+    preset: str = "exact",
+    multiple_of: int = 1,
+    codec: str = "h264",
+    quality: float = codecs.DEFAULT_QUALITY,
+    bit_depth: str | int = "auto",
+    reuse_frames: bool = True,
+    tolerance: float = 0.0,
+) -> VideoJob:
+    """Work out what `run` will do, without doing it.
+
+    Args:
+        model: an UPSCALE_MODEL, from `load_model` or any other loader.
+        source, clip: a video, and what `read_clip` says of it.
+        size: height and width of the result; None for the model's scale.
+        tile, overlap, preset: see `engine.upscale`.
+        multiple_of: height and width are padded to a multiple of this by repeating the last row and column.
+        codec: one of `available()`.
+        quality: 0 (small file) to 100 (nothing lost, where the codec can).
+        bit_depth: "auto" (10 for a source of more than 8 bits), 8 or 10.
+        reuse_frames, tolerance: see `engine.session`.
+
+    Raises:
+        UnwritableVideo: the codec cannot be opened here.
+        ValueError: an argument is not as described.
+    """
+    arguments.upscale_model(model)
+    multiple_of = arguments.whole(multiple_of, "multiple_of", least=1)
+    reuse_frames = arguments.flag(reuse_frames, "reuse_frames")
+    tolerance = arguments.not_negative(tolerance, "tolerance")
+    encoding = codecs.choose(codec, quality, bit_depth, clip.bits)
+    job = engine.prepare(model, clip.shape, size=size, tile=tile, overlap=overlap, preset=preset)
+    look = Look(job.size, lcm(need_of(encoding), multiple_of), clip.color, clip.aspect, clip.rate)
+    settings = clip.window, job.sizes, str(job.dtype), job.limits, encoding, look, reuse_frames, tolerance
+    name = parts.fingerprint(source, model, *settings)
+    return VideoJob(source, clip, job, encoding, look, reuse_frames, tolerance, name)
+
+
+def run(
+    model: Any,
+    job: VideoJob,
+    target: Path,
+    folder: Path,
+    placement: Placement = DEFAULT_PLACEMENT,
+    callbacks: Callbacks = NO_CALLBACKS,
+    on_frame: OnFrame | None = None,
+    *,
+    cpu_fallback: bool = False,
+) -> Path:
+    """Upscale a video, and return the path of the result.
+
+    Decoding, the network and encoding run at the same time. A run that ends early keeps its finished parts, and the
+    next one with the same source, model and settings goes on from there.
+
+    Args:
+        job: from `prepare`, for this model.
+        target: the result. If it does not end in .mp4, .mov or .mkv, the suffix is added of that container which keeps
+            most of the source.
+        folder: where finished parts are kept until the result is complete.
+        placement, callbacks, cpu_fallback: see `engine.session`.
+
+    Raises:
+        UnreadableVideo: a frame in the middle is interlaced or has another size.
+        UnwritableVideo: the codec does not go into this kind of file, or the encoder refuses the frames.
+        NotEnoughDisk: the disk is full, or will be.
+        Cancelled, NotEnoughMemory: see `engine.upscale`.
+    """
+    containers = mux.containers(target, job.encoding)
+    for line in job.notes():
+        callbacks.tell(line)
+    store = PartFolder(folder / job.fingerprint, codecs.CODECS[job.encoding.codec].suffix)
+    store.create()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        finished = _compute(model, job, store, target.parent, placement, callbacks, on_frame, cpu_fallback)
+        path = _joined(job, finished, target, containers, callbacks)
+    except BaseException:
+        store.remove_unfinished()
+        raise
+    store.remove()
+    return path
+
+
+def _compute(
+    model: Any,
+    job: VideoJob,
+    store: PartFolder,
+    target: Path,
+    placement: Placement,
+    callbacks: Callbacks,
+    on_frame: OnFrame | None,
+    cpu_fallback: bool,
+) -> list[Part]:
+    """Compute what is not finished yet; returns all parts. target: the folder of the result."""
+    finished = store.finished()
+    skipped = sum(len(part.times) for part in finished)
+    if skipped:
+        callbacks.tell(f"{skipped} frames were finished before; going on from there.")
+    remaining = replace(job.engine, count=max(1, job.clip.frames - skipped))
+    check, begun = partial(_check, callbacks), time.perf_counter()
+    frames = read_frames(job.source, job.clip, skipped, callbacks.tell)
+
+    def encode(results: Iterator[_Result]) -> None:
+        for results_of_part in _grouped(results, parts.FRAMES):
+            _require_space(job, finished, store.folder, target)
+            finished.append(_encode_part(job, store, len(finished), results_of_part))
+
+    with (
+        read_ahead(frames, READ_AHEAD, check) as pictures,
+        engine.session(
+            model,
+            remaining,
+            _placement(model, job, placement),
+            callbacks,
+            reuse_frames=job.reuse_frames,
+            cpu_fallback=cpu_fallback,
+            tolerance=job.tolerance,
+        ) as upscale_one,
+        write_behind(encode, WRITE_BEHIND, check) as put,
+    ):
+        for number, frame in enumerate(pictures, start=skipped):
+            if number % parts.FRAMES == 0:
+                upscale_one.forget()  # so that a run that goes on from here gives the same frames
+            result = upscale_one(frame.picture)
+            put(_Result(result, frame.start, frame.duration))
+            if on_frame:
+                seconds = time.perf_counter() - begun
+                on_frame(Status(number + 1, job.clip.frames, skipped, seconds, upscale_one.reused, result))
+    return finished
+
+
+def _placement(model: Any, job: VideoJob, placement: Placement) -> Placement:
+    """Results as fp32 in RAM, and a budget that leaves room for those in the queues."""
+    placement = replace(placement, output_dtype=torch.float32, output_device=torch.device("cpu"))
+    if placement.budget is not None:
+        return placement
+    device = placement.device or torch.device(getattr(model, "device", "cpu"))
+    reserved = IN_FLIGHT * job.engine.picture_bytes(torch.float32)
+    return replace(placement, budget=devices.network_budget(reserved, device, placement.output_device))
+
+
+def _encode_part(job: VideoJob, store: PartFolder, number: int, results: Iterator[_Result]) -> Part:
+    times: list[tuple[int, int]] = []
+
+    def pictures() -> Iterator[Tensor]:
+        for result in results:
+            times.append((result.start, result.duration))
+            yield result.picture
+
+    encode_part(store.file(number), job.encoding, job.look, pictures())
+    return store.finish(number, times)
+
+
+def _joined(
+    job: VideoJob, finished: Sequence[Part], target: Path, containers: Sequence[str], callbacks: Callbacks
+) -> Path:
+    """Write the result from all parts, under another name until it is complete."""
+    kept = mux.choose_container(job.source, job.clip, finished[0].path, containers)
+    for lost in kept.lost:
+        callbacks.tell(f"{job.clip.name}: {lost} cannot be stored in {kept.suffix[1:]}, and is left out.")
+    path = target if target.suffix.lower() == kept.suffix else target.with_name(target.name + kept.suffix)
+    partial_path = path.with_name(path.name + ".partial")
+    try:
+        mux.write_video(job.source, job.clip, finished, kept, partial_path, partial(_check, callbacks))
+        partial_path.replace(path)
+    except FFmpegError as error:
+        raise explained(error, job.encoding, job.look) from error
+    finally:
+        partial_path.unlink(missing_ok=True)
+    return path
+
+
+def _require_space(job: VideoJob, finished: Sequence[Part], folder: Path, target: Path) -> None:
+    written = sum(part.bytes for part in finished)
+    done = sum(len(part.times) for part in finished)
+    each = written / done if done else disk.bytes_per_frame(job.encoding, *job.look.encoded_size)
+    disk.require_space(folder, target, written, each * max(done, job.clip.frames))
+
+
+def _check(callbacks: Callbacks) -> None:
+    if callbacks.is_cancelled and callbacks.is_cancelled():
+        raise Cancelled("Cancelled.")
+
+
+def _grouped(items: Iterator[_Result], size: int) -> Iterator[Iterator[_Result]]:
+    """The items in groups; each group must be used up before the next."""
+    for first in items:
+        yield chain([first], islice(items, size - 1))
+
+
+def upscale_video(
+    model: Any,
+    source: Source,
+    target: str | Path,
+    *,
+    window: tuple[float, float] = WHOLE,
+    placement: Placement = DEFAULT_PLACEMENT,
+    callbacks: Callbacks = NO_CALLBACKS,
+    on_frame: OnFrame | None = None,
+    cpu_fallback: bool = False,
+    **settings: Any,
+) -> Path:
+    """Upscale a video file into another one, and return its path. Memory use does not grow with the length.
+
+    Every frame is in the result once, at its own time. Sound, subtitles, chapters and attachments are copied. A run
+    that was cut off goes on from its last finished part, kept beside the target in a folder ending in ".parts".
+
+    Args:
+        window: start and duration in seconds of the part to upscale; a duration of 0 means up to the end.
+        target, placement, callbacks, on_frame, cpu_fallback: see `run`.
+        settings: size, codec, quality and all others that `prepare` takes by name.
+
+    Raises what `read_clip`, `prepare` and `run` raise.
+    """
+    target = Path(target)
+    job = prepare(model, source, read_clip(source, Window(*window)), **settings)
+    folder = target.with_name(f"{target.name}.parts")
+    return run(model, job, target, folder, placement, callbacks, on_frame, cpu_fallback=cpu_fallback)
