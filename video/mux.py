@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from ..apisr_archs.text import shown
 from .codecs import CODECS, Encoding
 from .errors import UnwritableVideo
 from .parts import Part
-from .reader import Clip, Source, is_cover, opened, video_stream
+from .reader import Clip, Source, base_of, is_cover, opened, video_stream
 
 MATROSKA = "matroska"
 SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": MATROSKA}
 """FFmpeg's name of the container, by file name."""
+MOST_TICKS = 2**31 - 1
+"""Most ticks a second that an mp4 can have."""
 TAGS_OF_THE_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "vendor_id")
 """What describes the source as a file, not its content, in lower case."""
 
@@ -118,17 +121,13 @@ def write_video(
 
     check: called again and again; may raise.
     """
-    options = (
-        {}
-        if kept.container == MATROSKA
-        else {"movie_timescale": str(_timescale(clip)), "movflags": "use_metadata_tags"}
-    )
     with (
         opened(source) as container,
         av.open(parts[0].path) as first,
-        av.open(target, "w", format=kept.container, options=options) as out,
+        av.open(target, "w", format=kept.container, options=_options(container, clip, kept)) as out,
     ):
         pictures = _added(out, first.streams.video[0])
+        pictures.time_base = clip.time_base
         _copy_tags(video_stream(container, clip.name), pictures)
         others = {index: _added(out, container.streams[index]) for index in kept.streams}
         for index, stream in others.items():
@@ -141,9 +140,18 @@ def write_video(
             out.mux(packet)
 
 
-def _timescale(clip: Clip) -> int:
-    """Ticks a second of an mp4 as a whole, in which it stores when its tracks begin."""
-    return min(clip.time_base.denominator, 2**31 - 1)
+def _options(container: InputContainer, clip: Clip, kept: Kept) -> dict[str, str]:
+    """Options of the result's format."""
+    if kept.container == MATROSKA:
+        return {}
+    streams = [container.streams[index] for index in kept.streams]
+    # an mp4 stores in ticks of its own when each track begins
+    ticks = clip.time_base.denominator
+    common = lcm(ticks, *(base_of(stream).denominator for stream in streams))
+    options = {"movie_timescale": str(common if common < MOST_TICKS else min(ticks, MOST_TICKS))}
+    if not any(map(is_cover, streams)):  # tags of any name and cover pictures exclude each other
+        options["movflags"] = "use_metadata_tags"
+    return options
 
 
 def _time(packet: av.Packet) -> Fraction:
@@ -169,9 +177,15 @@ def _other_packets(container: InputContainer, clip: Clip, streams: dict[int, Any
     packets = container.demux([container.streams[index] for index in streams])
     with suppress(FFmpegError):  # the end is missing, which the reader of the pictures reports
         for packet in packets:
-            if packet.size and _moved(packet, clip, target):
+            if packet.size > _empty_size(packet) and _moved(packet, clip, target):
                 packet.stream = streams[packet.stream.index]
                 yield packet
+
+
+def _empty_size(packet: av.Packet) -> int:
+    """The size of a packet that holds nothing: in mp4, text of length 0 fills the time between two subtitles."""
+    codec = getattr(packet.stream, "codec_context", None)
+    return 2 if codec is not None and codec.name == "mov_text" else 0
 
 
 def _moved(packet: av.Packet, clip: Clip, target: str) -> bool:

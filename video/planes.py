@@ -17,8 +17,8 @@ JPEG_RANGE = 2
 
 
 def color_of(frame: av.VideoFrame) -> Color:
-    """The colour tags of a frame."""
-    is_full = frame.color_range == JPEG_RANGE or frame.format.name.startswith("yuvj")
+    """The colour tags of a frame. RGB becomes YUV of limited range."""
+    is_full = not is_rgb(frame) and (frame.color_range == JPEG_RANGE or frame.format.name.startswith("yuvj"))
     return Color(int(frame.colorspace), is_full, int(frame.color_primaries), int(frame.color_trc))
 
 

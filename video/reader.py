@@ -243,8 +243,10 @@ def _last_duration(
     frame, start = held
     duration = frame.duration or step
     if "mov" in container.format.name and stream.duration:
-        # with B-frames the durations of packets belong to the order of decoding; the track knows its end
-        duration = max(duration, (stream.start_time or 0) + stream.duration - start)
+        # with B-frames the durations of packets belong to the order of decoding; the track knows its end, where edit
+        # lists are rounded to the millisecond
+        until_end = (stream.start_time or 0) + stream.duration - start
+        duration = until_end if until_end > duration + base_of(stream).denominator / 1000 else duration
     return duration if end is None else max(1, min(duration, end - start))
 
 

@@ -56,7 +56,7 @@ class VideoJob:
                 f"{clip.name} is HDR. Its tags are kept, but the models were trained on SDR: try a short part first."
             )
         if clip.has_alpha:
-            lines.append(f"{clip.name} is transparent in parts; the result is opaque.")
+            lines.append(f"The alpha channel of {clip.name} is left out: the result is opaque.")
         if look.encoded_size != look.size:
             height, width = look.encoded_size
             lines.append(
