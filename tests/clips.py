@@ -42,7 +42,9 @@ X264 = {"preset": "veryfast", "crf": "18", "threads": "1"}
 X264_LOSSLESS = {"preset": "veryfast", "qp": "0", "threads": "1"}
 X264_B_FRAMES = {**X264, "bf": "2", "b_strategy": "0"}
 """Two B-frames between any two others, whatever the pictures show."""
-X265 = {"preset": "ultrafast", "crf": "12", "x265-params": "log-level=error:pools=none:frame-threads=1"}
+X265_LOSSLESS = {"preset": "ultrafast", "x265-params": "lossless=1:log-level=error:pools=none:frame-threads=1"}
+HDR10 = ":hdr10=1:max-cll=1000,400:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+"""For x265: a screen with the primaries of P3 that reaches from 0.0001 to 1000 cd/m²."""
 FFV1 = {"level": "3", "slicecrc": "1"}
 
 FONT = b"\x00\x01\x00\x00" + bytes(range(256)) * 4
@@ -110,8 +112,8 @@ def fade(count: int = 96) -> list[np.ndarray]:
 
 
 def gradient_planes(count: int, chroma: tuple[int, int] = (2, 2)) -> list[Planes]:
-    """10-bit luma from 64 to 940 across the width, in steps that 8 bits cannot hold; moves one step a frame."""
-    ramp = np.linspace(64, 940, WIDTH + count).round().astype(np.uint16)
+    """10-bit luma that grows by one level a column, finer than 8 bits can hold; moves one column a frame."""
+    ramp = np.arange(400, 400 + WIDTH + count, dtype=np.uint16)
     grey = np.full((HEIGHT // chroma[0], WIDTH // chroma[1]), 512, np.uint16)
     return [[np.tile(ramp[frame : frame + WIDTH], (HEIGHT, 1)), grey, grey] for frame in range(count)]
 
@@ -186,7 +188,7 @@ def add_video(
     """
     pictures = list(pictures)
     height, width = (pictures[0][0] if isinstance(pictures[0], list) else pictures[0]).shape[:2]
-    chosen = {"libx264": X264, "libx265": X265, "ffv1": FFV1}.get(codec, {}) if options is None else options
+    chosen = {"libx264": X264, "libx265": X265_LOSSLESS, "ffv1": FFV1}.get(codec, {}) if options is None else options
     stream: Any = out.add_stream(codec, rate=rate, options=dict(chosen))
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = width, height, pix_fmt
@@ -356,7 +358,7 @@ def last_held(folder: Path, extension: str) -> Path:
 
 
 def late_start(folder: Path, extension: str) -> Path:
-    """Picture (with B-frames) and sound begin at 1.5 seconds; MPEG-TS adds a little to all times."""
+    """Picture (with B-frames) and sound begin at 1.5 seconds."""
     path = folder / f"late_start.{extension}"
     with opened(path) as out:
         video = add_video(out, sliding(24), options=X264_B_FRAMES, rate=Fraction(24), start=36)
@@ -397,10 +399,11 @@ def avi_b_frames(folder: Path) -> Path:
 
 
 def mpeg_ts(folder: Path) -> Path:
-    """MPEG-TS with ADTS sound. The first time is late, as always there, and packets have no duration."""
+    """MPEG-TS with ADTS sound. The first frame is at 1.4 seconds, as ffmpeg writes it, and packets have no duration."""
     path = folder / "broadcast.ts"
     with opened(path) as out:
-        write(out, add_video(out, sliding(24), options=X264_B_FRAMES, rate=Fraction(25)), add_audio(out))
+        video = add_video(out, sliding(24), options=X264_B_FRAMES, rate=Fraction(25), start=35)
+        write(out, video, add_audio(out, start=Fraction(7, 5)))
     return path
 
 
@@ -408,9 +411,9 @@ def mpeg_ts(folder: Path) -> Path:
 
 
 def gradient(folder: Path, codec: str, pix_fmt: str) -> Path:
-    """10-bit luma that 8 bits cannot hold; yuv420p10le, yuv422p10le or yuv444p10le, H.264 (lossless) or H.265."""
+    """10-bit luma that 8 bits cannot hold; yuv420p10le, yuv422p10le or yuv444p10le, H.264 or H.265, lossless."""
     chroma = {"0": (2, 2), "2": (1, 2), "4": (1, 1)}[pix_fmt[5]]
-    options = X264_LOSSLESS if codec == "libx264" else X265
+    options = X264_LOSSLESS if codec == "libx264" else X265_LOSSLESS
     pictures = gradient_planes(12, chroma)
     return simple(folder, f"gradient_{codec}_{pix_fmt}.mkv", pictures, codec=codec, pix_fmt=pix_fmt, options=options)
 
@@ -436,6 +439,16 @@ def color_card(folder: Path, name: str, bits: int, full: bool = False) -> Path:
     pix_fmt = "yuv420p" if bits == 8 else "yuv420p10le"
     file_name = f"card_{name}_{bits}{'_full' if full else ''}.mp4"
     return simple(folder, file_name, [planes] * 4, options=X264_LOSSLESS, pix_fmt=pix_fmt, tags=tags)
+
+
+def hdr10(folder: Path) -> Path:
+    """The card as PQ in H.265 that also says on which screen it was graded and how bright it gets."""
+    tags = {**PQ, "color_range": 1}
+    options = {**X265_LOSSLESS, "x265-params": X265_LOSSLESS["x265-params"] + HDR10}
+    planes = card_planes("bt2020", 10)
+    return simple(
+        folder, "hdr10.mkv", [planes] * 4, codec="libx265", pix_fmt="yuv420p10le", options=options, tags=tags
+    )  # fmt: skip
 
 
 def untagged_card(folder: Path) -> Path:
@@ -593,7 +606,7 @@ def _box(data: bytes, name: bytes, start: int, end: int) -> tuple[int, int]:
 
 
 def damaged(folder: Path, codec: str) -> Path:
-    """24 frames, a key frame every 8; the bytes of frames 9 to 12 in the middle are overwritten."""
+    """24 frames, a key frame every 8; the second half of the bytes of frames 9 to 12 is overwritten."""
     path = folder / f"damaged_{codec}.mkv"
     options = {"libx264": {**X264, "g": "8", "bf": "0"}, "ffv1": FFV1}[codec]
     with opened(path) as out:
@@ -602,9 +615,9 @@ def damaged(folder: Path, codec: str) -> Path:
         write(out, video)
     data = bytearray(path.read_bytes())
     for packet in stored[9:13]:
-        place = data.index(packet) + len(packet) // 4
-        length = len(packet) // 2
-        data[place : place + length] = (b"\xa5\x3c\x96" * length)[:length]
+        half = packet[len(packet) // 2 :]  # the first half is stored differently: mkv has no start codes
+        place = data.index(half)
+        data[place : place + len(half)] = (b"\xa5\x3c\x96" * len(half))[: len(half)]
     path.write_bytes(data)
     return path
 
@@ -641,11 +654,15 @@ def audio_with_cover(folder: Path) -> Path:
 
 
 def zero_frames(folder: Path, extension: str) -> Path:
-    """A video stream without a packet."""
-    path = folder / f"zero_frames.{extension}"
-    with opened(path) as out:
-        stream: Any = out.add_stream("libx264", rate=24, options=dict(X264))
-        stream.codec_context.width, stream.codec_context.height = WIDTH, HEIGHT
+    """A video stream without a packet: an mkv that ends before its first frame, or an mp4 meant for fragments."""
+    if extension == "mkv":
+        path = simple(folder, "zero_frames.mkv", sliding(1))
+        data = path.read_bytes()
+        path.write_bytes(data[: data.index(b"\x1f\x43\xb6\x75")])  # the ID of a cluster, where frames lie
+        return path
+    path = folder / "zero_frames.mp4"
+    with opened(path, movflags="empty_moov+frag_keyframe") as out:
+        add_video(out, sliding(1))
         write(out)
     return path
 
@@ -702,6 +719,7 @@ CLIPS: dict[str, Builder] = {
     "card pq": partial(color_card, name="pq", bits=10),
     "card hlg": partial(color_card, name="hlg", bits=10),
     "card untagged": untagged_card,
+    "hdr10": hdr10,
     "grey": grey,
     "alpha qtrle": partial(alpha, codec="qtrle"),
     "alpha ffv1": partial(alpha, codec="ffv1"),

@@ -47,7 +47,7 @@ def program(name: str) -> str:
 
 def run(name: str, *arguments: str | Path) -> bytes:
     """Run a program of ffmpeg's quietly and return what it printed; AssertionError with its errors if it fails."""
-    command = [program(name), "-v", "error", "-nostdin"][: 3 if name == "ffprobe" else 4]
+    command = [program(name), "-v", "error"]
     done = subprocess.run([*command, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert done.returncode == 0, f"{name} {' '.join(map(str, arguments))}: {done.stderr.decode(errors='replace')}"
     return done.stdout
@@ -85,18 +85,20 @@ def frames(path: Path, stream: int | None = None) -> list[tuple[Fraction, Fracti
     """Time and duration in seconds of each decoded frame in order of presentation, of `video` if no stream is given.
 
     The duration is what the file says, None if it says nothing. Where frames are reordered (B-frames in mp4) it
-    belongs to the order of the packets, so the real one is the distance to the next frame's time.
+    belongs to the order of the packets, so the real one is the distance to the next frame's time. AssertionError for
+    files that store no times (H.264 with B-frames in AVI): `decoded` reads those.
     """
     facts = video(path) if stream is None else streams(path)[stream]
     found = decoded(path, facts["index"])
     base = Fraction(facts["time_base"])
+    assert all("best_effort_timestamp" in one for one in found), f"{path.name} has frames without a time"
     times = [(one["best_effort_timestamp"] * base, one.get("duration", one.get("pkt_duration"))) for one in found]
     return [(time, None if duration is None else duration * base) for time, duration in times]
 
 
 def decoded(path: Path, stream: int = 0) -> list[dict[str, Any]]:
     """Each decoded frame as ffprobe describes it: interlaced_frame, top_field_first, pict_type, color_range, ..."""
-    return probe(path, "-select_streams", str(stream), "-show_frames")["frames"]
+    return probe(path, "-select_streams", str(stream), "-show_frames").get("frames", [])
 
 
 def packets(path: Path, stream: int = 0) -> list[Packet]:
