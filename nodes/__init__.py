@@ -2,9 +2,11 @@
 
 catalogue   entries of the model list and the files behind them
 host        memory manager, progress and interrupt, as plain callables
-inputs      resize_to, a choice with a nested number, and the tile limits
+inputs      inputs that more than one node has: resize_to, a choice with a nested number, and the tile limits
 loader      Load APISR Model
 upscale     Upscale Image (APISR)
+video       Upscale Video (APISR)
+video_files VIDEO values <-> video files
 """
 
 from comfy_api.latest import ComfyExtension, io
@@ -12,9 +14,10 @@ from typing_extensions import override
 
 from .loader import APISRModelLoader
 from .upscale import APISRUpscale
+from .video import APISRUpscaleVideo
 
 
 class ApisrExtension(ComfyExtension):
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [APISRModelLoader, APISRUpscale]
+        return [APISRModelLoader, APISRUpscale, APISRUpscaleVideo]

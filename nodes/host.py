@@ -1,6 +1,6 @@
 """Gives the engine ComfyUI's memory manager, progress and interrupt as plain values and callables."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -9,6 +9,7 @@ import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy import model_management
+from PIL import Image
 from server import PromptServer
 from torch import nn
 
@@ -21,6 +22,8 @@ log = get_logger(__name__)
 
 PROGRESS_STEPS = 1000
 """Resolution of the progress bar; tiles are too coarse on a CPU."""
+PREVIEW_SIDE = 512
+"""Longest side of previews, in pixels."""
 COMFORTABLE_SIDE = 512
 """Other models are unloaded to make room for tiles up to this side length; larger tiles only use free memory."""
 
@@ -130,28 +133,42 @@ def require_room(job: Job) -> None:
         )
 
 
-def teller(node_id: str) -> Callable[[str], None]:
-    """Returns a callable that logs a line of text and appends it to the text shown on the running node."""
-    lines: list[str] = []
+class NodeText:
+    """The text shown on a running node: lines that stay, and one about how far it is."""
 
-    def tell(line: str) -> None:
+    def __init__(self, node_id: str) -> None:
+        self.node_id = node_id
+        self.lines: list[str] = []
+
+    def tell(self, line: str) -> None:
+        """Log a line, and append it to the text."""
         log.info("%s", line)
-        if line not in lines:
-            lines.append(line)
+        if line not in self.lines:
+            self.lines.append(line)
+        self.show()
+
+    def show(self, status: str = "") -> None:
+        """Send the text, with a last line that the next call replaces."""
+        lines = [*self.lines, status] if status else self.lines
         # each message replaces the previous text, so all lines are sent; the transport is UTF-8
-        PromptServer.instance.send_progress_text(escaped("\n".join(lines), "utf-8"), node_id)
-
-    return tell
+        PromptServer.instance.send_progress_text(escaped("\n".join(lines), "utf-8"), self.node_id)
 
 
-def progress() -> Callable[[float, int], None]:
-    """Returns a callable that shows progress on the running node."""
-    bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
+class Bar:
+    """The progress bar of the running node, and the small picture below it."""
 
-    def show(done: float, total: int) -> None:
-        bar.update_absolute(round(PROGRESS_STEPS * done / max(1, total)))
+    def __init__(self) -> None:
+        self.bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
 
-    return show
+    def advance(self, done: float, total: int) -> None:
+        """Show how much is done. An `OnTile` of the engine."""
+        self.bar.update_absolute(round(PROGRESS_STEPS * done / max(1, total)))
+
+    def picture(self, picture: torch.Tensor) -> None:
+        """Show a picture, (H, W, 3) in [0, 1]."""
+        step = -(-max(picture.shape[:2]) // PREVIEW_SIDE)
+        small = (picture[::step, ::step] * 255).round().to("cpu", torch.uint8).numpy()
+        self.bar.update_absolute(self.bar.current, preview=("JPEG", Image.fromarray(small), PREVIEW_SIDE))
 
 
 def stop_if_interrupted() -> bool:

@@ -1,4 +1,4 @@
-"""Defines `resize_to`, a choice with a nested number, and checks it and the tile limits."""
+"""Inputs that several nodes have, and their checks: `resize_to`, a choice with a nested number, and tile limits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,66 @@ from comfy_api.latest import io
 from ..engine import PRESETS, arguments
 
 RESIZE_TO = "resize_to"
+MISREAD_GRL = 'This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.'
 MAX_PIXELS = 16384
 """Maximum side length that can be requested, as in ComfyUI's own nodes."""
 
 
-def resize_options() -> list[io.DynamicCombo.Option]:
-    """The options of the input `resize_to`; the first one is the default."""
-    return [io.DynamicCombo.Option(mode, [number] if number else []) for mode, number in _number_inputs().items()]
+def resize_input() -> io.Input:
+    """The input `resize_to`; its first option is the default."""
+    return io.DynamicCombo.Input(
+        "resize_to",
+        optional=True,
+        options=[io.DynamicCombo.Option(mode, [number] if number else []) for mode, number in _number_inputs().items()],
+        tooltip="How large the result is. model scale: as the model gives it. The others resize that by an "
+        "antialiased filter. The model runs twice when the result is to be much larger than it gives.",
+    )
+
+
+def tile_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "tile_size",
+            optional=True,
+            default=0,
+            min=0,
+            max=8192,
+            step=8,
+            advanced=True,
+            tooltip="Longest side of a tile, in input pixels. 0: as large as fits. Smaller needs less memory. "
+            "Very small values are raised to what the model needs, and are slow.",
+        ),
+        io.Int.Input(
+            "overlap",
+            optional=True,
+            default=0,
+            min=0,
+            max=512,
+            step=8,
+            advanced=True,
+            tooltip="Input pixels that tiles share. 0: what the model needs for a picture without seams. "
+            "Less is faster and may show seams.",
+        ),
+        io.Combo.Input(
+            "tiling",
+            optional=True,
+            options=list(PRESETS),
+            default="exact",
+            advanced=True,
+            tooltip="Only matters when tiles are needed. exact: the result does not show them. "
+            "fast: tiles share less, and may show a little.",
+        ),
+    ]
+
+
+def cpu_fallback_input() -> io.Input:
+    return io.Boolean.Input(
+        "cpu_fallback",
+        optional=True,
+        default=False,
+        advanced=True,
+        tooltip="When not even the smallest tile fits on the GPU, go on with the CPU. Slow. Off: an error.",
+    )
 
 
 def size_request(resize_to: Any, others: Mapping[str, Any]) -> tuple[str, float]:

@@ -115,5 +115,5 @@ class APISRModelLoader(io.ComfyNode):
 
 def _download(known: zoo.ZooModel) -> Path:
     return download_weights(
-        known, catalogue.download_folder(), on_progress=host.progress(), is_cancelled=host.stop_if_interrupted
+        known, catalogue.download_folder(), on_progress=host.Bar().advance, is_cancelled=host.stop_if_interrupted
     )

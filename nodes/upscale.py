@@ -20,7 +20,7 @@ class APISRUpscale(io.ComfyNode):
             category="image/upscaling",
             description="Upscales pictures with a model, without seams, within the available memory.",
             search_aliases=["apisr", "anime", "upscale", "super resolution", "hires fix", "enlarge", "waifu", "4x"],
-            inputs=[*_picture_inputs(), *_tile_inputs(), *_other_inputs()],
+            inputs=[*_picture_inputs(), *inputs.tile_inputs(), *_other_inputs()],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(tooltip="The upscaled pictures, with the channels of image; RGBA with a mask.")],
             accept_all_inputs=True,  # see `inputs.size_request`
@@ -50,9 +50,9 @@ class APISRUpscale(io.ComfyNode):
         mode, amount = inputs.size_request(resize_to, others)
         arguments.one_of(alpha, "alpha", engine.ALPHA_MODES)
         limits = inputs.tile_limits(tile_size, overlap, tiling)
-        tell = host.teller(cls.hidden.unique_id)
+        tell = host.NodeText(cls.hidden.unique_id).tell
         if is_misread_grl(upscale_model):
-            tell('This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.')
+            tell(inputs.MISREAD_GRL)
         count, height, width, _ = image.shape
         if not height or not width:  # core nodes return this for a video without frames
             return io.NodeOutput(engine.upscale(upscale_model, image, **host.output_options()))
@@ -62,7 +62,7 @@ class APISRUpscale(io.ComfyNode):
             return io.NodeOutput(engine.upscale(upscale_model, image, size=size, **host.output_options()))
         job = engine.prepare(upscale_model, image.shape, size=size, alpha_by=alpha, **limits)
         host.require_room(job)
-        callbacks = engine.Callbacks(host.progress(), host.stop_if_interrupted, tell, host.is_out_of_memory)
+        callbacks = engine.Callbacks(host.Bar().advance, host.stop_if_interrupted, tell, host.is_out_of_memory)
         with host.loaded(upscale_model, job) as placement:
             options = {"reuse_frames": reuse_frames, "cpu_fallback": cpu_fallback}
             return io.NodeOutput(engine.upscale_batch(upscale_model, image, job, placement, callbacks, **options))
@@ -77,13 +77,7 @@ def _picture_inputs() -> list[io.Input]:
             optional=True,
             tooltip='Makes the result transparent where the mask is white. Takes the MASK of "Load Image".',
         ),
-        io.DynamicCombo.Input(
-            "resize_to",
-            optional=True,
-            options=inputs.resize_options(),
-            tooltip="How large the result is. model scale: as the model gives it. The others resize that by an "
-            "antialiased filter. The model runs twice when the result is to be much larger than it gives.",
-        ),
+        inputs.resize_input(),
         io.Int.Input(
             "multiple_of",
             optional=True,
@@ -91,42 +85,6 @@ def _picture_inputs() -> list[io.Input]:
             min=1,
             max=256,
             tooltip="Round width and height to a multiple of this: 8 before VAE Encode, 2 before a video.",
-        ),
-    ]
-
-
-def _tile_inputs() -> list[io.Input]:
-    return [
-        io.Int.Input(
-            "tile_size",
-            optional=True,
-            default=0,
-            min=0,
-            max=8192,
-            step=8,
-            advanced=True,
-            tooltip="Longest side of a tile, in input pixels. 0: as large as fits. Smaller needs less memory. "
-            "Very small values are raised to what the model needs, and are slow.",
-        ),
-        io.Int.Input(
-            "overlap",
-            optional=True,
-            default=0,
-            min=0,
-            max=512,
-            step=8,
-            advanced=True,
-            tooltip="Input pixels that tiles share. 0: what the model needs for a picture without seams. "
-            "Less is faster and may show seams.",
-        ),
-        io.Combo.Input(
-            "tiling",
-            optional=True,
-            options=list(engine.PRESETS),
-            default="exact",
-            advanced=True,
-            tooltip="Only matters when tiles are needed. exact: the result does not show them. "
-            "fast: tiles share less, and may show a little.",
         ),
     ]
 
@@ -150,11 +108,5 @@ def _other_inputs() -> list[io.Input]:
             tooltip="How transparency is enlarged. model: by the model, with sharp edges, in twice the time. "
             "filter: softly. Where all is equally transparent, both are the same and cost nothing.",
         ),
-        io.Boolean.Input(
-            "cpu_fallback",
-            optional=True,
-            default=False,
-            advanced=True,
-            tooltip="When not even the smallest tile fits on the GPU, go on with the CPU. Slow. Off: an error.",
-        ),
+        inputs.cpu_fallback_input(),
     ]

@@ -33,6 +33,8 @@ class Codec:
     takes: Mapping[int, str] = field(default_factory=dict)
     """The encoder's own format by bits, where it is another one for the same numbers."""
     is_hardware: bool = False
+    has_full_range: bool = True
+    """Whether files can say that values use the full range."""
     tag: str = ""
     """The tag in mp4 by which players know it, if it is not FFmpeg's default."""
 
@@ -169,7 +171,7 @@ CODECS = {
     "h265": Codec("libx265", "mp4", _YUV420, _x265, tag="hvc1"),
     "av1": Codec("libsvtav1", "mp4", _YUV420, _svt),
     "ffv1": Codec("ffv1", "mp4", {8: "yuv444p", 10: "yuv444p10le"}, _ffv1),
-    "prores": Codec("prores_ks", "mov", {10: "yuv422p10le"}, _prores),
+    "prores": Codec("prores_ks", "mov", {10: "yuv422p10le"}, _prores, has_full_range=False),
     "h264 (NVIDIA)": Codec("h264_nvenc", "mp4", {8: "yuv420p"}, _nvenc(51), _NVIDIA, is_hardware=True),
     "h265 (NVIDIA)": Codec("hevc_nvenc", "mp4", _YUV420, _nvenc(51), _NVIDIA, is_hardware=True, tag="hvc1"),
     "av1 (NVIDIA)": Codec("av1_nvenc", "mp4", _YUV420, _nvenc(255), _NVIDIA, is_hardware=True),

@@ -24,6 +24,10 @@ WEIGHTS = {
     BT2020: (0.2627, 0.0593),
 }
 """The weights of red and blue in luma, by matrix."""
+USUAL = {BT709: (BT709, BT709), BT2020: (BT2020, 14), BT470BG: (BT470BG, SMPTE170M), SMPTE240M: (SMPTE240M, SMPTE240M)}
+"""Primaries and transfer that go with a matrix; 14 is that of BT.2020 with 10 bits."""
+UNKNOWN = (0, UNSPECIFIED, 3)
+"""Values of primaries and transfer that say nothing; 0 and 3 are reserved."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,18 @@ class Color:
         return self.transfer in (PQ, HLG)
 
     def resolved(self, height: int, width: int) -> "Color":
-        """The same with a matrix that can be computed with.
+        """The same with a matrix that can be computed with, and nothing unspecified: some containers keep all or none.
 
-        If none is given or it is unknown, the one that players assume for this size: BT.709 from HD on, else BT.601.
+        What is not given is what players assume: for the matrix BT.709 from HD on, else BT.601, and what goes with it.
         """
-        if self.matrix in WEIGHTS:
-            return self
-        return replace(self, matrix=BT709 if width >= 1280 or height > 576 else SMPTE170M)
+        matrix = self.matrix if self.matrix in WEIGHTS else BT709 if width >= 1280 or height > 576 else SMPTE170M
+        primaries, transfer = USUAL.get(matrix, (SMPTE170M, SMPTE170M))
+        return replace(
+            self,
+            matrix=matrix,
+            primaries=primaries if self.primaries in UNKNOWN else self.primaries,
+            transfer=transfer if self.transfer in UNKNOWN else self.transfer,
+        )
 
 
 @dataclass(frozen=True)

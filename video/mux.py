@@ -19,7 +19,8 @@ from ..apisr_archs.text import shown
 from .codecs import CODECS, Encoding
 from .errors import UnwritableVideo
 from .parts import Part
-from .reader import Clip, Source, base_of, is_cover, opened, video_stream
+from .reader import Clip
+from .source import Source, base_of, is_cover, opened, video_stream
 
 MATROSKA = "matroska"
 SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": MATROSKA}
@@ -67,19 +68,19 @@ def choose_container(source: Source, clip: Clip, video: Path, containers: Sequen
     video: a file with the stream of pictures as it will be written.
     """
     with opened(source) as container, av.open(video) as pictures:
-        wanted = _wanted(container, clip)
+        wanted = beside(container, video_stream(container, clip.name))
         carried = {
-            name: [stream for stream in wanted if _carries(name, pictures.streams.video[0], stream)]
+            name: [stream for stream in wanted if carries(name, pictures.streams.video[0], stream)]
             for name in containers
         }
-        best = max(containers, key=lambda name: len(carried[name]))  # the first of those with the most
-        lost = tuple(_described(stream) for stream in wanted if stream not in carried[best])
+        # the first of those with the most; a cover picture alone is no reason for another container
+        best = max(containers, key=lambda name: sum(not is_cover(stream) for stream in carried[name]))
+        lost = tuple(described(stream) for stream in wanted if stream not in carried[best])
         return Kept(best, tuple(stream.index for stream in carried[best]), lost)
 
 
-def _wanted(container: InputContainer, clip: Clip) -> list[Stream]:
+def beside(container: InputContainer, pictures: Stream) -> list[Stream]:
     """All streams but the pictures and the text track in which mp4 stores chapters."""
-    pictures = video_stream(container, clip.name)
     chapters = (
         stream
         for stream in container.streams.data
@@ -89,7 +90,7 @@ def _wanted(container: InputContainer, clip: Clip) -> list[Stream]:
     return [stream for stream in container.streams if stream.index not in left_out]
 
 
-def _described(stream: Stream) -> str:
+def described(stream: Stream) -> str:
     """A stream in words, like "subtitles 3 (ass, English)"."""
     kind = "cover picture" if is_cover(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
     about = [stream.codec_context.name] if getattr(stream, "codec_context", None) else []
@@ -97,19 +98,21 @@ def _described(stream: Stream) -> str:
     return f"{kind} {stream.index}" + (f" ({', '.join(about)})" if about else "")
 
 
-def _carries(container: str, pictures: Stream, stream: Stream) -> bool:
-    """Whether a container can carry a stream beside the pictures: found by trying."""
+def carries(container: str, *streams: Stream) -> bool:
+    """Whether a container can carry these streams together: found by trying."""
+    if container == "mov" and any(map(is_cover, streams)):
+        return False  # it accepts cover pictures and loses them
     try:
         with av.open(io.BytesIO(), "w", format=container) as trial:
-            _added(trial, pictures)
-            _added(trial, stream)
+            for stream in streams:
+                added(trial, stream)
             trial.start_encoding()
     except (FFmpegError, ValueError, TypeError):
         return False
     return True
 
 
-def _added(container: OutputContainer, template: Any) -> Any:
+def added(container: OutputContainer, template: Any) -> Any:
     """Add a stream like `template` to the container."""
     return container.add_stream_from_template(template, opaque=True)
 
@@ -121,35 +124,33 @@ def write_video(
 
     check: called again and again; may raise.
     """
-    with (
-        opened(source) as container,
-        av.open(parts[0].path) as first,
-        av.open(target, "w", format=kept.container, options=_options(container, clip, kept)) as out,
-    ):
-        pictures = _added(out, first.streams.video[0])
-        pictures.time_base = clip.time_base
-        _copy_tags(video_stream(container, clip.name), pictures)
-        others = {index: _added(out, container.streams[index]) for index in kept.streams}
-        for index, stream in others.items():
-            _copy_tags(container.streams[index], stream)
-        out.metadata.update(_tags(container.metadata))
-        out.set_chapters(_chapters(container, clip))
-        packets = _other_packets(container, clip, others, kept.container)
-        for packet in heapq.merge(_picture_packets(parts, clip, pictures), packets, key=_time):
-            check()
-            out.mux(packet)
+    with opened(source) as container, av.open(parts[0].path) as first:
+        streams = [container.streams[index] for index in kept.streams]
+        options = options_of(kept.container, clip.time_base, streams)
+        with av.open(target, "w", format=kept.container, options=options) as out:
+            pictures = added(out, first.streams.video[0])
+            pictures.time_base, pictures.sample_aspect_ratio = clip.time_base, clip.aspect
+            copy_tags(video_stream(container, clip.name), pictures)
+            others = {stream.index: added(out, stream) for stream in streams}
+            for index, stream in others.items():
+                copy_tags(container.streams[index], stream)
+            out.metadata.update(kept_tags(container.metadata))
+            out.set_chapters(_chapters(container, clip))
+            packets = _other_packets(container, clip, others, kept.container)
+            for packet in heapq.merge(_picture_packets(parts, clip, pictures), packets, key=_time):
+                check()
+                out.mux(packet)
 
 
-def _options(container: InputContainer, clip: Clip, kept: Kept) -> dict[str, str]:
-    """Options of the result's format."""
-    if kept.container == MATROSKA:
+def options_of(container: str, time_base: Fraction, others: Sequence[Stream]) -> dict[str, str]:
+    """Options of a container for pictures with this time base, and for other streams."""
+    if container == MATROSKA:
         return {}
-    streams = [container.streams[index] for index in kept.streams]
     # an mp4 stores in ticks of its own when each track begins
-    ticks = clip.time_base.denominator
-    common = lcm(ticks, *(base_of(stream).denominator for stream in streams))
+    ticks = time_base.denominator
+    common = lcm(ticks, *(base_of(stream).denominator for stream in others))
     options = {"movie_timescale": str(common if common < MOST_TICKS else min(ticks, MOST_TICKS))}
-    if not any(map(is_cover, streams)):  # tags of any name and cover pictures exclude each other
+    if not any(map(is_cover, others)):  # tags of any name and cover pictures exclude each other
         options["movflags"] = "use_metadata_tags"
     return options
 
@@ -212,12 +213,12 @@ def _moved(packet: av.Packet, clip: Clip, target: str) -> bool:
     return True
 
 
-def _copy_tags(source: Stream, target: Any) -> None:
-    target.metadata.update(_tags(source.metadata))
+def copy_tags(source: Stream, target: Any) -> None:
+    target.metadata.update(kept_tags(source.metadata))
     target.disposition = source.disposition
 
 
-def _tags(tags: dict[str, str]) -> dict[str, str]:
+def kept_tags(tags: dict[str, str]) -> dict[str, str]:
     return {
         key: value for key, value in tags.items() if key.lower() not in TAGS_OF_THE_FILE and not key.startswith("_")
     }

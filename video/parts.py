@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .reader import Source
+from .source import Source
 
 FRAMES = 96
 """Number of frames in a part. Each part begins with a key frame and with a frame that is computed anew."""

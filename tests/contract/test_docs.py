@@ -40,7 +40,7 @@ def _text(call: ast.Call, keyword: str) -> str:
 
 
 def _elements(schema: ast.Call, keyword: str) -> list[ast.Call]:
-    """The calls in the list that is the argument `keyword`; `*_more()` stands for what that function returns."""
+    """The calls in the list that is the argument `keyword`; `*more()` and `one()` stand for what they return."""
     (value,) = (entry.value for entry in schema.keywords if entry.arg == keyword)
     return list(_calls_in(value))
 
@@ -49,11 +49,17 @@ def _calls_in(value: ast.expr) -> Iterator[ast.Call]:
     assert isinstance(value, ast.List)
     for element in value.elts:
         if isinstance(element, ast.Starred):
-            assert isinstance(element.value, ast.Call)
-            yield from _calls_in(LISTS[ast.unparse(element.value.func)])
+            yield from _calls_in(_returned(element.value))
         else:
-            assert isinstance(element, ast.Call)
-            yield element
+            call = element if ast.unparse(element).startswith("io.") else _returned(element)
+            assert isinstance(call, ast.Call)
+            yield call
+
+
+def _returned(call: ast.expr) -> ast.expr:
+    """What a function of nodes/ returns that is called here, also as `module.function()`."""
+    assert isinstance(call, ast.Call)
+    return LISTS[ast.unparse(call.func).rpartition(".")[2]]
 
 
 def _lists() -> dict[str, ast.expr]:

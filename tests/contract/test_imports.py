@@ -13,10 +13,15 @@ THIRD_PARTY = {
     "apisr_archs": {"torch", "numpy", "safetensors", "spandrel", "requests", "urllib3", "typing_extensions"},
     "engine": {"torch"},
     "video": {"av", "numpy", "torch", "typing_extensions"},
-    "nodes": {"torch", "typing_extensions", "comfy", "comfy_api", "folder_paths", "server"},
+    "nodes": {"PIL", "torch", "typing_extensions", "comfy", "comfy_api", "folder_paths", "server"},
 }
 """urllib3 comes with requests, typing_extensions with torch."""
-OWN = {"apisr_archs": set(), "engine": {"apisr_archs"}, "video": {"apisr_archs", "engine"}, "nodes": {"apisr_archs", "engine", "video"}}
+OWN = {
+    "apisr_archs": set(),
+    "engine": {"apisr_archs"},
+    "video": {"apisr_archs", "engine"},
+    "nodes": {"apisr_archs", "engine", "video"},
+}
 
 FILES = [path for layer in OWN for path in sorted((ROOT / layer).rglob("*.py"))]
 

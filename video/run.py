@@ -1,11 +1,10 @@
-"""The entry points: `prepare` and `run` in two steps, `upscale_video` in one."""
+"""The entry points: `run` computes a job, `upscale_video` prepares one and runs it."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
-from math import lcm
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +13,15 @@ from av.error import FFmpegError
 from torch import Tensor
 
 from .. import engine
-from ..engine import Callbacks, Cancelled, Placement, arguments, devices
+from ..engine import Callbacks, Cancelled, Placement, devices
 from ..engine.options import DEFAULT_PLACEMENT, NO_CALLBACKS
 from . import codecs, disk, mux, parts
-from .codecs import Encoding
-from .encode import Look, encode_part, explained, need_of
+from .encode import encode_part, explained
+from .job import VideoJob, prepare
 from .parts import Part, PartFolder
 from .pipeline import read_ahead, write_behind
-from .reader import WHOLE, Clip, Source, Window, read_clip, read_frames
+from .reader import read_clip, read_frames
+from .source import WHOLE, Source, Window
 from .status import Status
 
 READ_AHEAD, WRITE_BEHIND = 4, 2
@@ -33,89 +33,10 @@ OnFrame = Callable[[Status], None]
 """Called after each frame."""
 
 
-@dataclass(frozen=True)
-class VideoJob:
-    """Everything about a run that is known in advance. From `prepare`."""
-
-    source: Source
-    clip: Clip
-    engine: engine.Job
-    encoding: Encoding
-    look: Look
-    reuse_frames: bool
-    tolerance: float
-    fingerprint: str
-    """A name for the result, the same for the same source, model and settings: 32 hexadecimal digits."""
-
-    def notes(self) -> list[str]:
-        """What the user should know before it runs, one line each."""
-        clip, look = self.clip, self.look
-        lines = []
-        if clip.color.is_hdr:
-            lines.append(
-                f"{clip.name} is HDR. Its tags are kept, but the models were trained on SDR: try a short part first."
-            )
-        if clip.has_alpha:
-            lines.append(f"The alpha channel of {clip.name} is left out: the result is opaque.")
-        if look.encoded_size != look.size:
-            height, width = look.encoded_size
-            lines.append(
-                f"{self.encoding.codec} needs even sizes: the last row or column is repeated, to {width}x{height}."
-            )
-        if self.encoding.bits < clip.bits:
-            lines.append(f"{clip.name} has {clip.bits} bits a colour, the result {self.encoding.bits}.")
-        return lines
-
-
 class _Result(NamedTuple):
     picture: Tensor
     start: int
     duration: int
-
-
-def prepare(
-    model: Any,
-    source: Source,
-    clip: Clip,
-    *,
-    size: tuple[int, int] | None = None,
-    tile: int | None = None,
-    overlap: int | None = None,
-    preset: str = "exact",
-    multiple_of: int = 1,
-    codec: str = "h264",
-    quality: float = codecs.DEFAULT_QUALITY,
-    bit_depth: str | int = "auto",
-    reuse_frames: bool = True,
-    tolerance: float = 0.0,
-) -> VideoJob:
-    """Work out what `run` will do, without doing it.
-
-    Args:
-        model: an UPSCALE_MODEL, from `load_model` or any other loader.
-        source, clip: a video, and what `read_clip` says of it.
-        size: height and width of the result; None for the model's scale.
-        tile, overlap, preset: see `engine.upscale`.
-        multiple_of: height and width are padded to a multiple of this by repeating the last row and column.
-        codec: one of `available()`.
-        quality: 0 (small file) to 100 (nothing lost, where the codec can).
-        bit_depth: "auto" (10 for a source of more than 8 bits), 8 or 10.
-        reuse_frames, tolerance: see `engine.session`.
-
-    Raises:
-        UnwritableVideo: the codec cannot be opened here.
-        ValueError: an argument is not as described.
-    """
-    arguments.upscale_model(model)
-    multiple_of = arguments.whole(multiple_of, "multiple_of", least=1)
-    reuse_frames = arguments.flag(reuse_frames, "reuse_frames")
-    tolerance = arguments.not_negative(tolerance, "tolerance")
-    encoding = codecs.choose(codec, quality, bit_depth, clip.bits)
-    job = engine.prepare(model, clip.shape, size=size, tile=tile, overlap=overlap, preset=preset)
-    look = Look(job.size, lcm(need_of(encoding), multiple_of), clip.color, clip.aspect, clip.rate)
-    settings = clip.window, job.sizes, str(job.dtype), job.limits, encoding, look, reuse_frames, tolerance
-    name = parts.fingerprint(source, model, *settings)
-    return VideoJob(source, clip, job, encoding, look, reuse_frames, tolerance, name)
 
 
 def run(

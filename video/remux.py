@@ -1,0 +1,58 @@
+"""Copies a result into another file without encoding it again."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import OutputContainer
+
+from .errors import UnwritableVideo
+from .mux import SUFFIXES, added, beside, carries, copy_tags, described, kept_tags, options_of
+from .source import Source, base_of, name_of, opened, video_stream
+
+
+def remux(source: Source, target: Path | io.BytesIO, container: str, tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Copy a video with further tags. Returns the streams that the container cannot carry, in words.
+
+    Args:
+        source: a result of `run`, in which every packet has its times.
+        container: FFmpeg's name, one of the values of `mux.SUFFIXES`.
+
+    Raises:
+        UnwritableVideo: the container cannot carry the pictures.
+    """
+    name = name_of(source)
+    with opened(source) as origin:
+        pictures = video_stream(origin, name)
+        if not carries(container, pictures):
+            raise UnwritableVideo(f"{name}: {pictures.codec_context.name} does not go into {_suffix(container)}.")
+        others = beside(origin, pictures)
+        kept = [stream for stream in others if carries(container, pictures, stream)]
+        options = options_of(container, base_of(pictures), kept)
+        with av.open(_place(target), "w", format=container, options=options) as out:
+            streams = {stream.index: _copied(out, stream) for stream in (pictures, *kept)}
+            streams[pictures.index].sample_aspect_ratio = pictures.sample_aspect_ratio
+            out.metadata.update({**kept_tags(origin.metadata), **tags})
+            out.set_chapters(origin.chapters())
+            for packet in origin.demux([origin.streams[index] for index in streams]):
+                if packet.size:
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
+        return tuple(described(stream) for stream in others if stream not in kept)
+
+
+def _copied(out: OutputContainer, stream: Any) -> Any:
+    copy = added(out, stream)
+    copy.time_base = base_of(stream)
+    copy_tags(stream, copy)
+    return copy
+
+
+def _place(target: Path | io.BytesIO) -> Any:
+    return str(target) if isinstance(target, Path) else target
+
+
+def _suffix(container: str) -> str:
+    return next(suffix for suffix, name in SUFFIXES.items() if name == container)
