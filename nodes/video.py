@@ -30,7 +30,7 @@ class APISRUpscaleVideo(io.ComfyNode):
             description="Upscales a video of any length with a model. Frame times, sound and subtitles are kept. "
             "A run that was cut off goes on where it was.",
             search_aliases=["apisr", "anime", "upscale video", "video super resolution", "enlarge", "4x", "4k"],
-            inputs=[*_video_inputs(), *_codec_inputs(), *_other_inputs()],
+            inputs=[*_video_inputs(), *_codec_inputs(), *_work_inputs()],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Video.Output(tooltip='The upscaled video. "Save Video" copies it without loss.')],
             accept_all_inputs=True,  # see `inputs.size_request`
@@ -164,7 +164,7 @@ def _codec_inputs() -> list[io.Input]:
     ]
 
 
-def _other_inputs() -> list[io.Input]:
+def _work_inputs() -> list[io.Input]:
     return [
         io.Boolean.Input(
             "reuse_frames",

@@ -1,5 +1,6 @@
 """Decodes the pictures of a video, and finds out when each is shown and how long."""
 
+from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 
@@ -48,29 +49,23 @@ def _last_duration(
     return duration if end is None else max(1, min(duration, end - start))
 
 
-def _with_start(frames: Iterator[av.VideoFrame], step: int) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Each frame with the time at which it is shown, in ticks; times always increase.
-
-    Where containers give no presentation times or wrong ones (AVI, raw streams), those of decoding are used, as FFmpeg
-    does (`guess_correct_pts`): whichever have gone backwards less often.
-    """
-    wrong_pts = wrong_dts = 0
-    last_pts = last_dts = previous = None
-    for frame in frames:
-        wrong_dts += frame.dts is not None and last_dts is not None and frame.dts <= last_dts
-        wrong_pts += frame.pts is not None and last_pts is not None and frame.pts <= last_pts
-        last_dts, last_pts = frame.dts, frame.pts
-        start = frame.pts if wrong_pts <= wrong_dts or frame.dts is None else frame.dts
-        start = frame.dts if start is None else start
+def _with_start(frames: Iterator[tuple[av.VideoFrame, int | None]], step: int) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Each frame with the time at which it is shown, in ticks; times always increase."""
+    previous = None
+    for frame, start in frames:
         if start is None or (previous is not None and start <= previous):
             start = 0 if previous is None else previous + step
         previous = start
         yield frame, start
 
 
-def _decoded(container: InputContainer, stream: av.VideoStream, problems: list[str]) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded. What cannot be read is added to `problems`."""
+def _decoded(
+    container: InputContainer, stream: av.VideoStream, problems: list[str]
+) -> Iterator[tuple[av.VideoFrame, int | None]]:
+    """All frames that can be decoded, and their times as they are stored. What cannot be read is added to `problems`."""
     stream.thread_type = "AUTO"
+    is_in_order = container.format.name == "avi"  # it stores when packets are decoded, not when frames are shown
+    times: deque[int | None] = deque()
     packets = container.demux(stream)
     packet: av.Packet | None
     while True:
@@ -86,7 +81,11 @@ def _decoded(container: InputContainer, stream: av.VideoStream, problems: list[s
             if packet is None:
                 return
             continue
-        yield from frames
+        if packet is not None and packet.size:
+            times.append(packet.dts)
+        for frame in frames:
+            in_order = times.popleft() if times else None
+            yield frame, in_order if is_in_order else frame.dts if frame.pts is None else frame.pts
         if packet is None:
             return
 

@@ -75,7 +75,14 @@ def run(
     store.create()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        finished = _compute(model, job, store, target.parent, placement, callbacks, on_frame, cpu_fallback)
+        finished = store.finished()
+        skipped = _frames_in(finished)
+        if skipped:
+            callbacks.tell(f"{skipped} frames were finished before; going on from there.")
+        options = {"reuse_frames": job.reuse_frames, "tolerance": job.tolerance, "cpu_fallback": cpu_fallback}
+        remaining = replace(job.engine, count=max(1, job.clip.frames - skipped))
+        with engine.session(model, remaining, _placement(model, job, placement), callbacks, **options) as upscale_one:
+            finished = _compute(job, upscale_one, store, finished, target.parent, callbacks, on_frame)
         path = _joined(job, finished, target, containers, callbacks)
     except BaseException:
         store.remove_unfinished()
@@ -85,42 +92,26 @@ def run(
 
 
 def _compute(
-    model: Any,
     job: VideoJob,
+    upscale_one: engine.Session,
     store: PartFolder,
+    finished: list[Part],
     target: Path,
-    placement: Placement,
     callbacks: Callbacks,
     on_frame: OnFrame | None,
-    cpu_fallback: bool,
 ) -> list[Part]:
-    """Compute what is not finished yet; returns all parts. target: the folder of the result."""
-    finished = store.finished()
-    skipped = sum(len(part.times) for part in finished)
-    if skipped:
-        callbacks.tell(f"{skipped} frames were finished before; going on from there.")
-    remaining = replace(job.engine, count=max(1, job.clip.frames - skipped))
+    """Compute the frames that no finished part holds; returns all parts. target: the folder of the result."""
+    finished = [*finished]
+    skipped = _frames_in(finished)
     check, begun = partial(_check, callbacks), time.perf_counter()
-    frames = read_frames(job.source, job.clip, skipped, callbacks.tell)
 
     def encode(results: Iterator[_Result]) -> None:
         for results_of_part in _grouped(results, parts.FRAMES):
             _require_space(job, finished, store.folder, target)
             finished.append(_encode_part(job, store, len(finished), results_of_part))
 
-    with (
-        read_ahead(frames, READ_AHEAD, check) as pictures,
-        engine.session(
-            model,
-            remaining,
-            _placement(model, job, placement),
-            callbacks,
-            reuse_frames=job.reuse_frames,
-            cpu_fallback=cpu_fallback,
-            tolerance=job.tolerance,
-        ) as upscale_one,
-        write_behind(encode, WRITE_BEHIND, check) as put,
-    ):
+    frames = read_frames(job.source, job.clip, skipped, callbacks.tell)
+    with read_ahead(frames, READ_AHEAD, check) as pictures, write_behind(encode, WRITE_BEHIND, check) as put:
         for number, frame in enumerate(pictures, start=skipped):
             if number % parts.FRAMES == 0:
                 upscale_one.forget()  # so that a run that goes on from here gives the same frames
@@ -130,6 +121,10 @@ def _compute(
                 seconds = time.perf_counter() - begun
                 on_frame(Status(number + 1, job.clip.frames, skipped, seconds, upscale_one.reused, result))
     return finished
+
+
+def _frames_in(finished: Sequence[Part]) -> int:
+    return sum(len(part.times) for part in finished)
 
 
 def _placement(model: Any, job: VideoJob, placement: Placement) -> Placement:
@@ -175,7 +170,7 @@ def _joined(
 
 def _require_space(job: VideoJob, finished: Sequence[Part], folder: Path, target: Path) -> None:
     written = sum(part.bytes for part in finished)
-    done = sum(len(part.times) for part in finished)
+    done = _frames_in(finished)
     each = written / done if done else disk.bytes_per_frame(job.encoding, *job.look.encoded_size)
     disk.require_space(folder, target, written, each * max(done, job.clip.frames))
 

@@ -1,0 +1,99 @@
+"""Whole videos through `video.upscale_video`: ffprobe, which is not ours, says what came out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from apisr_pack.engine import Callbacks
+from apisr_pack.tests import clips, ffprobe, same_video
+from apisr_pack.tests.standins import NearestModel
+from apisr_pack.video import UnreadableVideo, available, upscale_video
+
+FAST = (
+    "vfr mp4",
+    "vfr mkv",
+    "negative start",
+    "edit list",
+    "tracks mkv",
+    "tracks mp4",
+    "anamorphic",
+    "card bt709 10-bit",
+)
+WITHOUT_TIMES = ("avi b-frames",)
+
+
+def upscaled(name: str, folder: Path, **settings: Any) -> tuple[Path, Path, list[str]]:
+    """The source, the result and what was told, for a clip of the tables."""
+    sources, results = folder / "source", folder / "result"
+    sources.mkdir(parents=True, exist_ok=True)
+    source = {**clips.CLIPS, **clips.DAMAGED, **clips.REFUSED}[name](sources)
+    told: list[str] = []
+    callbacks = Callbacks(tell=told.append)
+    result = upscale_video(NearestModel(2), source, results / "result", callbacks=callbacks, **settings)
+    assert list(results.iterdir()) == [result]
+    return source, result, told
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in FAST else pytest.param(name, marks=pytest.mark.slow)
+        for name in clips.CLIPS
+        if name not in (*WITHOUT_TIMES, "interlaced")
+    ],
+)
+def test_everything_is_kept(name: str, tmp_path: Path) -> None:
+    source, result, _ = upscaled(name, tmp_path)
+    same_video.assert_same(source, result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", [codec for codec in available() if codec != "h264"])
+@pytest.mark.parametrize("name", [*FAST, "late start mp4", "last held mkv", "rotated"])
+def test_everything_is_kept_by_each_codec(name: str, codec: str, tmp_path: Path) -> None:
+    source, result, _ = upscaled(name, tmp_path, codec=codec)
+    same_video.assert_same(source, result)
+
+
+def test_files_without_times_play_at_their_rate(tmp_path: Path) -> None:
+    """H.264 with B-frames in AVI: the packets of the source have no time of presentation."""
+    _, result, _ = upscaled("avi b-frames", tmp_path)
+    starts = [start for start, _ in same_video.shown(result)]
+    assert len(starts) == 12
+    assert {after - before for before, after in zip(starts, starts[1:], strict=False)} == {Fraction(1, 24)}
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("codec", ["ffv1", "h264", "h265", "av1"])
+def test_flat_colours_come_out(codec: str, bits: int, tmp_path: Path) -> None:
+    """Against the formulas of the standards, in which nobody's library takes part."""
+    for matrix in ("bt601", "bt709", "bt2020"):
+        name = f"card {matrix}" + (" 10-bit" if bits == 10 else "")
+        _, result, _ = upscaled(name, tmp_path / matrix, codec=codec, quality=100)
+        expected = clips.card_planes(matrix, bits)
+        got = ffprobe.planes(result)
+        assert len(got) == 4
+        for plane, wanted in zip(got[-1], expected, strict=True):
+            scale = plane.shape[0] // wanted.shape[0]
+            enlarged = wanted.repeat(scale, axis=0).repeat(scale, axis=1)
+            assert _inside(plane, enlarged) <= 1
+
+
+def _inside(plane: np.ndarray, wanted: np.ndarray) -> int:
+    """The largest difference within the 2 x 4 patches of the card: at their borders chroma is filtered."""
+    height, width = plane.shape[0] // 2, plane.shape[1] // 4
+    rows, columns = np.arange(plane.shape[0]) % height, np.arange(plane.shape[1]) % width
+    is_inside = [(place >= 4) & (place < size - 4) for place, size in ((rows, height), (columns, width))]
+    kept = is_inside[0][:, None] & is_inside[1]
+    return int(np.abs(plane.astype(int) - wanted.astype(int))[kept].max())
+
+
+@pytest.mark.parametrize("name", clips.REFUSED)
+def test_what_is_no_video_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableVideo, match=r"^[^\n]+\.$"):
+        upscaled(name, tmp_path)
+    assert not (tmp_path / "result").exists()
