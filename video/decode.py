@@ -62,7 +62,7 @@ def _with_start(frames: Iterator[tuple[av.VideoFrame, int | None]], step: int) -
 def _decoded(
     container: InputContainer, stream: av.VideoStream, problems: list[str]
 ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-    """All frames that can be decoded, and their times as they are stored. What cannot be read is added to `problems`."""
+    """All frames that can be decoded, with their times if there are any. What cannot be is added to `problems`."""
     stream.thread_type = "AUTO"
     is_in_order = container.format.name == "avi"  # it stores when packets are decoded, not when frames are shown
     times: deque[int | None] = deque()

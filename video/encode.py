@@ -18,8 +18,6 @@ from .codecs import CODECS, Encoding
 from .color import Color
 from .errors import NotEnoughDisk, UnwritableVideo
 
-LIMITED_RANGE, FULL_RANGE = 1, 2
-"""Values of AVColorRange."""
 KEY_FRAMES = 48
 """Most frames from one key frame to the next: players can jump to every other second."""
 
@@ -116,7 +114,7 @@ def _stream(container: OutputContainer, encoding: Encoding, look: Look) -> Any:
 
 def _tag(target: Any, colors: Color) -> None:
     """Set the colour tags of a frame or an encoder."""
-    target.color_range = FULL_RANGE if colors.is_full_range else LIMITED_RANGE
+    target.color_range = planes.JPEG_RANGE if colors.is_full_range else planes.MPEG_RANGE
     target.colorspace, target.color_primaries, target.color_trc = colors.matrix, colors.primaries, colors.transfer
 
 

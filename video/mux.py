@@ -20,7 +20,7 @@ from .codecs import CODECS, Encoding
 from .errors import UnwritableVideo
 from .parts import Part
 from .reader import Clip
-from .source import Source, base_of, is_cover, opened, video_stream
+from .source import Source, base_of, is_cover, is_empty, opened, video_stream
 
 MATROSKA = "matroska"
 SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": MATROSKA}
@@ -178,15 +178,9 @@ def _other_packets(container: InputContainer, clip: Clip, streams: dict[int, Any
     packets = container.demux([container.streams[index] for index in streams])
     with suppress(FFmpegError):  # the end is missing, which the reader of the pictures reports
         for packet in packets:
-            if packet.size > _empty_size(packet) and _moved(packet, clip, target):
+            if not is_empty(packet) and _moved(packet, clip, target):
                 packet.stream = streams[packet.stream.index]
                 yield packet
-
-
-def _empty_size(packet: av.Packet) -> int:
-    """The size of a packet that holds nothing: in mp4, text of length 0 fills the time between two subtitles."""
-    codec = getattr(packet.stream, "codec_context", None)
-    return 2 if codec is not None and codec.name == "mov_text" else 0
 
 
 def _moved(packet: av.Packet, clip: Clip, target: str) -> bool:

@@ -12,14 +12,21 @@ from .color import Color, Layout
 
 SUBSAMPLING = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (1, 2): "440", (4, 1): "411", (4, 4): "410"}
 """FFmpeg's names, by (`Layout.across`, `Layout.down`)."""
-JPEG_RANGE = 2
-"""AVCOL_RANGE_JPEG."""
+MPEG_RANGE, JPEG_RANGE = 1, 2
+"""Values of AVColorRange: limited and full."""
 
 
 def color_of(frame: av.VideoFrame) -> Color:
-    """The colour tags of a frame. RGB becomes YUV of limited range."""
-    is_full = not is_rgb(frame) and (frame.color_range == JPEG_RANGE or frame.format.name.startswith("yuvj"))
-    return Color(int(frame.colorspace), is_full, int(frame.color_primaries), int(frame.color_trc))
+    """The colour tags of a frame. RGB becomes YUV of limited range; grey is of full range unless it says otherwise."""
+    name = frame.format.name
+    is_full = frame.color_range == JPEG_RANGE or name.startswith("yuvj")
+    is_full |= name.startswith("gray") and frame.color_range != MPEG_RANGE
+    return Color(
+        int(frame.colorspace),
+        is_full and not is_rgb(frame),
+        int(frame.color_primaries),
+        int(frame.color_trc),
+    )
 
 
 def bits_of(frame: av.VideoFrame) -> int:
@@ -40,7 +47,7 @@ def plain(frame: av.VideoFrame) -> av.VideoFrame:
     name = _plain_format(frame)
     if frame.format.name.replace("yuvj", "yuv") == name:
         return frame
-    same_range = JPEG_RANGE if is_rgb(frame) or color_of(frame).is_full_range else 1
+    same_range = JPEG_RANGE if is_rgb(frame) or color_of(frame).is_full_range else MPEG_RANGE
     return frame.reformat(format=name, src_color_range=same_range, dst_color_range=same_range)
 
 

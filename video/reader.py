@@ -134,8 +134,8 @@ def read_frames(
 def _require_like_the_first(frame: av.VideoFrame, clip: Clip, number: int) -> None:
     if frame.interlaced_frame:
         raise UnreadableVideo(
-            f"{clip.name} is interlaced (frame {number + 1}). Deinterlace it first, for example with "
-            "ffmpeg -i in.mp4 -vf bwdif=send_frame out.mkv"
+            f"{clip.name} is interlaced (frame {number + 1}). Deinterlace it first, for example by "
+            "ffmpeg's filter bwdif=send_frame."
         )
     size = (frame.height, frame.width) if clip.turns % 2 == 0 else (frame.width, frame.height)
     if size != (clip.height, clip.width):

@@ -10,7 +10,7 @@ from av.container import OutputContainer
 
 from .errors import UnwritableVideo
 from .mux import SUFFIXES, added, beside, carries, copy_tags, described, kept_tags, options_of
-from .source import Source, base_of, name_of, opened, video_stream
+from .source import Source, base_of, is_empty, name_of, opened, video_stream
 
 
 def remux(source: Source, target: Path | io.BytesIO, container: str, tags: Mapping[str, str]) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def remux(source: Source, target: Path | io.BytesIO, container: str, tags: Mappi
             out.metadata.update({**kept_tags(origin.metadata), **tags})
             out.set_chapters(origin.chapters())
             for packet in origin.demux([origin.streams[index] for index in streams]):
-                if packet.size:
+                if not is_empty(packet):
                     packet.stream = streams[packet.stream.index]
                     out.mux(packet)
         return tuple(described(stream) for stream in others if stream not in kept)

@@ -76,3 +76,9 @@ def base_of(stream: Stream) -> Fraction:
 def is_cover(stream: Stream) -> bool:
     """Whether a stream is a still picture that belongs to the file, not a video."""
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def is_empty(packet: av.Packet) -> bool:
+    """Whether a packet holds nothing: in mp4, text of length 0 fills the time between two subtitles."""
+    codec = getattr(packet.stream, "codec_context", None)
+    return packet.size <= (2 if codec is not None and codec.name == "mov_text" else 0)

@@ -121,3 +121,40 @@ def write_compact(path: Path, seed: int) -> None:
     """A small and fast 4x network with random weights."""
     torch.manual_seed(seed)
     write_official(path, reference.official_state_dict(reference.perturbed(reference.compact(), seed)))
+
+
+def write_nearest(path: Path) -> None:
+    """A network that only enlarges each pixel to 2 x 2: all that it adds to that is zero."""
+    network = reference.compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=1, upscale=2)
+    write_official(path, {name: torch.zeros_like(weight) for name, weight in network.state_dict().items()})
+
+
+def load_video(path: str) -> Node:
+    """Core "Load Video" for a file in the server's input folder."""
+    return node("LoadVideo", file=path)
+
+
+def our_video(model: str, video: str, **changes: Any) -> Node:
+    """Our video node between the nodes `model` and `video`, with its defaults."""
+    return node("APISRUpscaleVideo", upscale_model=(model, 0), video=(video, 0), **changes)
+
+
+def save_video(video: str, prefix: str = "video") -> Node:
+    """Core "Save Video" behind the node `video`."""
+    return node("SaveVideo", video=(video, 0), filename_prefix=prefix, format="auto", codec="auto")
+
+
+def video_prompt(model_name: str, file: str, **changes: Any) -> Prompt:
+    """The usual workflow for a video: "video" and "model" into "upscaled", saved by "saved"."""
+    return {
+        "video": load_video(file),
+        "model": our_loader(model_name),
+        "upscaled": our_video("model", "video", **changes),
+        "saved": save_video("upscaled"),
+    }
+
+
+def saved_video(server: ComfyServer, result: RunResult, node_id: str = "saved") -> Path:
+    """The file that "Save Video" wrote."""
+    (file,) = result.outputs[node_id]["images"]
+    return server.base / "output" / file["subfolder"] / file["filename"]
