@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def add_video(
     for name, value in {**(tags or {}), **attributes}.items():
         setattr(context, name, value)
     times = list(times) if times is not None else [start + frame for frame in range(len(pictures))]
-    lengths = [after - before for before, after in zip(times, times[1:], strict=False)] + [last]
+    lengths = [after - before for before, after in pairwise(times)] + [last]
     packets = []
     for picture, time, length in zip(pictures, times, lengths, strict=True):
         frame = to_frame(picture, pix_fmt, tags or {})

@@ -69,7 +69,10 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def start_comfy(tmp_path_factory: pytest.TempPathFactory) -> StartComfy:
-    """A real ComfyUI with this pack in it: `with start_comfy("--novram", env={"NAME": "1"}) as server`."""
+    """A real ComfyUI with this pack in it: `with start_comfy("--novram", env={"NAME": "1"}) as server`.
+
+    `base`: the base directory of an earlier server, to start in it again.
+    """
     from apisr_pack.tools.comfy_server import running_server
     from apisr_pack.tools.pack_link import link_pack
 
@@ -78,11 +81,12 @@ def start_comfy(tmp_path_factory: pytest.TempPathFactory) -> StartComfy:
         pytest.fail("These tests need a ComfyUI: run `python dev.py test`, or set COMFYUI_PATH.", pytrace=False)
 
     def start(
-        *options: str, env: dict[str, str] | None = None, folder: str = "comfy"
+        *options: str, env: dict[str, str] | None = None, folder: str = "comfy", base: Path | None = None
     ) -> AbstractContextManager[ComfyServer]:
-        base = tmp_path_factory.mktemp(folder)
-        link_pack(ROOT, base)
-        shutil.copytree(TESTS / "comfy" / "testing_pack", base / "custom_nodes" / "testing-pack")
+        if base is None:
+            base = tmp_path_factory.mktemp(folder)
+            link_pack(ROOT, base)
+            shutil.copytree(TESTS / "comfy" / "testing_pack", base / "custom_nodes" / "testing-pack")
         device = () if torch.cuda.is_available() else ("--cpu",)
         log = base / "server.log"
         return running_server(sys.executable, Path(path), base, log, options=(*device, *options), env=env)

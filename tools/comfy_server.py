@@ -194,6 +194,11 @@ class ComfyServer:
                 self._process.kill()
                 self._process.wait()
 
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
     def failure(self, what: str) -> ServerFailed:
         """An error that says `what` happened, with the end of the log."""
         tail = "\n".join("    " + line for line in self.log_text.splitlines()[-30:])

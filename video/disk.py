@@ -21,11 +21,12 @@ def bytes_per_frame(encoding: Encoding, height: int, width: int) -> float:
 def require_space(parts: Path, target: Path, written: float, total: float) -> None:
     """Check that the rest of the parts and the result, which is as large as all parts, fit onto the disk.
 
-    parts, target: existing folders. written, total: bytes of the parts that are finished, and of all.
+    parts, target: folders. written, total: bytes of the parts that are finished, and of all.
 
     Raises:
         NotEnoughDisk: they do not fit.
     """
+    parts, target = _existing(parts), _existing(target)
     rest = max(0.0, total - written)
     needs = {parts: rest, target: total}
     if parts.stat().st_dev == target.stat().st_dev:
@@ -37,6 +38,11 @@ def require_space(parts: Path, target: Path, written: float, total: float) -> No
                 f"The video needs about {_size(needed)} of disk space, but {_size(free)} are free in {folder}. "
                 "Free some space, or choose a lower quality or another codec; finished parts are kept."
             )
+
+
+def _existing(folder: Path) -> Path:
+    """A folder, or the innermost one around it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _size(count: float) -> str:

@@ -13,6 +13,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from torch import Tensor
 
+from ..apisr_archs.text import shown
 from . import color, planes
 from .codecs import CODECS, Encoding
 from .color import Color
@@ -54,21 +55,21 @@ def encode_part(path: Path, encoding: Encoding, look: Look, pictures: Iterable[T
     A picture that is the same tensor as the one before it is not converted again. The times in the file mean nothing.
 
     Raises:
-        NotEnoughDisk: the disk is full.
-        UnwritableVideo: the encoder refuses the pictures, or does not give one packet for each.
+        UnwritableVideo: the encoder does not give one packet for each picture.
+        FFmpegError: see `explained`.
     """
-    try:
-        given, stored = _encode(path, encoding, look, pictures)
-    except FFmpegError as error:
-        raise explained(error, encoding, look) from error
+    given, stored = _encode(path, encoding, look, pictures)
     if given != stored:
         raise UnwritableVideo(f"{encoding.codec} made {stored} packets of {given} frames. Choose another codec.")
 
 
-def explained(error: FFmpegError, encoding: Encoding, look: Look) -> Exception:
-    """The error that says what to do about one of FFmpeg's while writing."""
-    if error.errno == errno.ENOSPC:
+def explained(error: FFmpegError | OSError, encoding: Encoding, look: Look) -> Exception:
+    """The error that says what to do about one that was raised while writing."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return NotEnoughDisk("The disk is full. Free some space and run again: it goes on from the last finished part.")
+    if isinstance(error, OSError):
+        place = f" to {shown(str(error.filename))}" if error.filename else ""
+        return UnwritableVideo(f"The video cannot be written{place} ({error.strerror}). Check its folder and disk.")
     height, width = look.encoded_size
     return UnwritableVideo(
         f"{encoding.codec} cannot write frames of {width}x{height} with {encoding.bits} bits ({error.strerror}). "

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from . import planes
 
+PLANAR = {"bgr0": "gbrp"}
+"""The planar format with the same numbers."""
 SOUND_BITS_PER_SECOND = 192_000
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 """By number of channels."""
@@ -19,7 +21,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 def in_memory(
     images: Tensor, rate: Fraction, bits: int = 8, waveform: Tensor | None = None, sample_rate: int = 0
 ) -> io.BytesIO:
-    """Store a batch of pictures as a Matroska file in memory: FFV1 in RGB, and AAC.
+    """Store a batch of pictures as an mp4 in memory: FFV1 in RGB, and AAC.
 
     Args:
         images: (B, H, W, C) in [0, 1]; of more than three channels the first three are used, grey is repeated.
@@ -29,7 +31,7 @@ def in_memory(
     """
     contents = io.BytesIO()
     # the same pictures give the same bytes, by which a run that was cut off is recognised
-    with av.open(contents, "w", format="matroska", options={"fflags": "+bitexact"}) as out:
+    with av.open(contents, "w", format="mp4", options={"fflags": "+bitexact"}) as out:
         video = _video_stream(out, images, rate, bits)
         sound = _sound_stream(out, waveform, sample_rate)
         for number, image in enumerate(images):
@@ -50,17 +52,18 @@ def _video_stream(out: Any, images: Tensor, rate: Fraction, bits: int) -> Any:
     stream = out.add_stream("ffv1", rate=rate, options={"level": "3", "slices": "4"})
     context = stream.codec_context
     context.height, context.width = images.shape[1:3]
-    context.pix_fmt = "gbrp" if bits <= 8 else "gbrp10le"
+    context.pix_fmt = "bgr0" if bits <= 8 else "gbrp10le"  # FFV1 has no planes for RGB of 8 bits
     return stream
 
 
 def _frame(image: Tensor, pix_fmt: str) -> av.VideoFrame:
-    """(H, W, C) -> a frame with planes G, B, R."""
-    white = 255 if pix_fmt == "gbrp" else 1023
+    """(H, W, C) -> a frame."""
+    white = 255 if pix_fmt == "bgr0" else 1023
     integers = (image[..., :3].float() * white).round_().clamp_(0, white).cpu()
     red, green, blue = integers.expand(-1, -1, 3).to(torch.int32).numpy().transpose(2, 0, 1)
     dtype = np.uint8 if white == 255 else np.uint16
-    return planes.frame_of([plane.astype(dtype) for plane in (green, blue, red)], pix_fmt)
+    frame = planes.frame_of([plane.astype(dtype) for plane in (green, blue, red)], PLANAR.get(pix_fmt, pix_fmt))
+    return frame if frame.format.name == pix_fmt else frame.reformat(format=pix_fmt)
 
 
 def _sound_stream(out: Any, waveform: Tensor | None, sample_rate: int) -> Any:

@@ -88,6 +88,8 @@ class PartFolder:
 
     def remove_unfinished(self) -> None:
         """Delete what is not a finished part, and the folders if nothing is left in them."""
+        if not self.folder.is_dir():
+            return
         finished = {path for part in self.finished() for path in (part.path, part.path.with_suffix(".json"))}
         for path in self.folder.iterdir():
             if path not in finished:

@@ -72,9 +72,8 @@ def run(
     for line in job.notes():
         callbacks.tell(line)
     store = PartFolder(folder / job.fingerprint, codecs.CODECS[job.encoding.codec].suffix)
-    store.create()
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        store.create()
         finished = store.finished()
         skipped = _frames_in(finished)
         if skipped:
@@ -84,11 +83,12 @@ def run(
         with engine.session(model, remaining, _placement(model, job, placement), callbacks, **options) as upscale_one:
             finished = _compute(job, upscale_one, store, finished, target.parent, callbacks, on_frame)
         path = _joined(job, finished, target, containers, callbacks)
-    except BaseException:
+        store.remove()
+        return path
+    except (FFmpegError, OSError) as error:
+        raise explained(error, job.encoding, job.look) from error
+    finally:
         store.remove_unfinished()
-        raise
-    store.remove()
-    return path
 
 
 def _compute(
@@ -158,11 +158,10 @@ def _joined(
         callbacks.tell(f"{job.clip.name}: {lost} cannot be stored in {kept.suffix[1:]}, and is left out.")
     path = target if target.suffix.lower() == kept.suffix else target.with_name(target.name + kept.suffix)
     partial_path = path.with_name(path.name + ".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         mux.write_video(job.source, job.clip, finished, kept, partial_path, partial(_check, callbacks))
         partial_path.replace(path)
-    except FFmpegError as error:
-        raise explained(error, job.encoding, job.look) from error
     finally:
         partial_path.unlink(missing_ok=True)
     return path

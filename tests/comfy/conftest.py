@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +24,7 @@ def comfy_server(start_comfy: Callable[..., ExitStack]) -> Iterator[Callable[...
     """`comfy_server("--novram", env={...})`: a server of the test's own, stopped with the test."""
     with ExitStack() as servers:
 
-        def start(*options: str, env: dict[str, str] | None = None, folder: str = "comfy") -> ComfyServer:
-            return servers.enter_context(start_comfy(*options, env=env, folder=folder))
+        def start(*options: str, **how: Any) -> ComfyServer:
+            return servers.enter_context(start_comfy(*options, **how))
 
         yield start
