@@ -1,8 +1,8 @@
 """APISR for ComfyUI: anime super-resolution with exact tiling.
 
 From Python, with this folder importable as `apisr`, everything in `__all__` is here: `apisr.load_model`,
-`apisr.upscale`, sessions for streams, and the errors. Names are resolved on first use (PEP 562), so that importing
-this module, as ComfyUI does at its start, imports neither torch nor spandrel.
+`apisr.upscale`, `apisr.upscale_video`, sessions for streams, and the errors. Names are resolved on first use (PEP
+562), so that importing this module, as ComfyUI does at its start, imports neither torch nor spandrel.
 """
 
 TYPE_CHECKING = False  # as in typing, which is not imported for one constant; type checkers know the name
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         load_model,
     )
     from .engine import Callbacks, Cancelled, Job, Placement, prepare, session, upscale
+    from .video import NotEnoughDisk, UnreadableVideo, UnwritableVideo, upscale_video
 else:  # with a __getattr__ in sight, type checkers would take any name for right
 
     def __getattr__(name: str) -> object:
@@ -26,12 +27,18 @@ else:  # with a __getattr__ in sight, type checkers would take any name for righ
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from . import apisr_archs, engine
 
-        return getattr(engine if name in engine.__all__ else apisr_archs, name)
+        for package in (apisr_archs, engine):
+            if name in package.__all__:
+                return getattr(package, name)
+        from . import video  # needs PyAV, which scripts for pictures need not have
+
+        return getattr(video, name)
 
 
 __all__ = [
     "load_model",
     "upscale",
+    "upscale_video",
     "prepare",
     "session",
     "ApisrError",
@@ -41,10 +48,13 @@ __all__ = [
     "DownloadFailed",
     "Job",
     "MissingWeights",
+    "NotEnoughDisk",
     "NotEnoughMemory",
     "Placement",
+    "UnreadableVideo",
     "UnsafeWeights",
     "UnsupportedWeights",
+    "UnwritableVideo",
 ]
 
 WEB_DIRECTORY = "./web"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -215,25 +216,29 @@ def _packets(path: Path) -> list[bytes]:
 
 
 def overhead(folder: Path, frames: int) -> dict[str, Any]:
-    """The whole run, beside the network and the encoder alone, each on as many frames."""
-    source, model = _sliding_clip(folder, frames), _bundled()
+    """The whole run beside the network and the encoder alone, in three interleaved rounds; the medians."""
+    count = frames // 3
+    source, model = _sliding_clip(folder, count), _bundled()
     clip = reader.read_clip(source)
-    job = video.prepare(model, source, clip, reuse_frames=False)
+    job = video.prepare_video(model, source, clip, reuse_frames=False)
     pictures = [frame.picture for frame in reader.read_frames(source, clip)]
-    whole = _seconds(lambda: video.upscale_video(model, source, folder / "whole.mp4", reuse_frames=False))
     with engine.session(model, job.engine, reuse_frames=False) as upscale_one:
-        results: list[Tensor] = []
-        network = _seconds(lambda: results.extend(upscale_one(picture) for picture in pictures))
-    encoder = _seconds(lambda: encode.encode_part(folder / "alone.mp4", job.encoding, job.look, results))
-    without = _seconds(lambda: video.upscale_video(IdentityModel(), source, folder / "same.mp4", reuse_frames=False))
-    return {
-        "frames": frames,
-        "seconds": round(whole, 2),
-        "network_alone": round(network, 2),
-        "encoder_alone": round(encoder, 2),
-        "beyond_both": round((whole - network - encoder) / whole, 3),
-        "identity_fps": round(frames / without, 1),
-    }
+        results = [upscale_one(picture) for picture in pictures]
+        runs: dict[str, Callable[[], object]] = {
+            "seconds": lambda: video.upscale_video(model, source, folder / "whole.mp4", reuse_frames=False),
+            "network_alone": lambda: [upscale_one(picture) for picture in pictures],
+            "encoder_alone": lambda: encode.encode_part(folder / "alone.mp4", job.encoding, job.look, results),
+            "without_network": lambda: video.upscale_video(
+                IdentityModel(), source, folder / "same.mp4", reuse_frames=False
+            ),
+        }
+        rounds = [{name: _seconds(run) for name, run in runs.items()} for _ in range(3)]
+    taken = {name: round(statistics.median(each[name] for each in rounds), 2) for name in runs}
+    beyond = statistics.median(
+        (each["seconds"] - each["network_alone"] - each["encoder_alone"]) / each["seconds"] for each in rounds
+    )
+    identity_fps = round(count / taken.pop("without_network"), 1)
+    return {"frames": count, **taken, "beyond_both": round(beyond, 3), "identity_fps": identity_fps}
 
 
 def _seconds(run: Callable[[], object]) -> float:

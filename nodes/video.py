@@ -83,7 +83,7 @@ class APISRUpscaleVideo(io.ComfyNode):
             clip = videos.read_clip(source, window)
             scale = facts_of(upscale_model).scale
             size = engine.target_size(clip.height, clip.width, scale, mode, amount, rounded_to)
-            job = videos.prepare(upscale_model, source, clip, size=size, **settings)
+            job = videos.prepare_video(upscale_model, source, clip, size=size, **settings)
             path = video_files.result_named(job.fingerprint) or _run(upscale_model, job, text, cpu_fallback)
         cls.results.remember(cls.hidden.unique_id, path)
         return io.NodeOutput(video_files.UpscaledVideo(str(path)))
@@ -99,7 +99,7 @@ def _run(model: Any, job: videos.VideoJob, text: host.NodeText, cpu_fallback: bo
     with host.loaded(model, in_flight) as placement:
         target = video_files.results_folder() / job.fingerprint
         report = _reporter(bar, text)
-        return videos.run(model, job, target, folder, placement, callbacks, report, cpu_fallback=cpu_fallback)
+        return videos.run_video(model, job, target, folder, placement, callbacks, report, cpu_fallback=cpu_fallback)
 
 
 def _reporter(bar: host.Bar, text: host.NodeText) -> Callable[[videos.Status], None]:

@@ -14,19 +14,19 @@ It does not depend on ComfyUI. Its modules, in the order in which data passes th
     disk         checks the free space
     mux          parts and the source's sound, subtitles, chapters -> the result
     status       how far a run is
-    run          the entry points: `run`, and `upscale_video`, which prepares a job and runs it
+    run          the entry points: `run_video`, and `upscale_video`, which prepares a job and runs it
     memory       pictures in memory -> a file in memory, to be read like any other
     remux        copies a result into another file
 """
 
 from .codecs import BIT_DEPTHS, CODECS, DEFAULT_QUALITY, available
 from .errors import NotEnoughDisk, UnreadableVideo, UnwritableVideo
-from .job import VideoJob, prepare
+from .job import VideoJob, prepare_video
 from .memory import in_memory
 from .parts import remove_stale
 from .reader import Clip, read_clip
 from .remux import remux
-from .run import IN_FLIGHT, run, upscale_video
+from .run import IN_FLIGHT, run_video, upscale_video
 from .source import WHOLE, Source, Window
 from .status import Status
 
@@ -46,10 +46,10 @@ __all__ = [
     "Window",
     "available",
     "in_memory",
-    "prepare",
+    "prepare_video",
     "read_clip",
     "remove_stale",
     "remux",
-    "run",
+    "run_video",
     "upscale_video",
 ]

@@ -126,15 +126,19 @@ def _scaled(quality: float, worst: float) -> str:
     return f"{worst * (1 - quality / 100):.1f}"
 
 
+FAST = "veryfast"
+"""Of x264 and x265: their default is slower than most networks on a GPU, and saves a tenth of the size."""
+
+
 def _x264(quality: float) -> Options:
-    return {"qp": "0"} if quality >= LOSSLESS else {"crf": _scaled(quality, 51)}
+    return {"preset": FAST} | ({"qp": "0"} if quality >= LOSSLESS else {"crf": _scaled(quality, 51)})
 
 
 def _x265(quality: float) -> Options:
     quiet = "log-level=error:bframes=0"
     if quality >= LOSSLESS:
-        return {"x265-params": f"{quiet}:lossless=1"}
-    return {"crf": _scaled(quality, 51), "x265-params": quiet}
+        return {"preset": FAST, "x265-params": f"{quiet}:lossless=1"}
+    return {"preset": FAST, "crf": _scaled(quality, 51), "x265-params": quiet}
 
 
 def _svt(quality: float) -> Options:

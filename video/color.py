@@ -4,7 +4,7 @@ FFmpeg's own conversion is up to one step of 255 off, also for 10-bit video (mea
 flags for accuracy). Here the only errors are those of rounding to the output's bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,11 @@ USUAL = {BT709: (BT709, BT709), BT2020: (BT2020, 14), BT470BG: (BT470BG, SMPTE17
 """Primaries and transfer that go with a matrix; 14 is that of BT.2020 with 10 bits."""
 UNKNOWN = (0, UNSPECIFIED, 3)
 """Values of primaries and transfer that say nothing; 0 and 3 are reserved."""
+
+
+BLOCK = 32000
+"""Numbers of a plane that are computed at a time: they stay in the cache, and from 32768 on torch uses further threads,
+which would compete with those of the network."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +81,39 @@ class Layout:
 def to_rgb(planes: Sequence[np.ndarray], layout: Layout, color: Color) -> Tensor:
     """Planes Y, Cb, Cr of unsigned integers -> RGB, (H, W, 3), fp32 in [0, 1]. Y alone is a grey picture.
 
-    Chroma is enlarged by a bilinear filter; its samples lie to the left, as is usual for MPEG-2, H.264
-    and H.265.
+    Chroma is enlarged by a bilinear filter; its samples lie to the left, as is usual for MPEG-2, H.264 and H.265.
     """
+    height, width = planes[0].shape
+    picture = torch.empty(height, width, 3)
+    for rows in _blocks(height, width, layout):
+        luma = _floats(planes[0][rows])
+        around = slice(max(0, rows.start // layout.down - 1), -(-rows.stop // layout.down) + 1)
+        skipped = rows.start - around.start * layout.down
+        chroma = [
+            _enlarged(_floats(plane[around]), layout)[skipped : skipped + len(luma), :width] for plane in planes[1:3]
+        ]
+        _block_to_rgb(picture[rows], luma, chroma, layout, color)
+    return picture
+
+
+def _block_to_rgb(block: Tensor, luma: Tensor, chroma: Sequence[Tensor], layout: Layout, color: Color) -> None:
+    """Compute `block`, (rows, W, 3), from the numbers of luma and, if there are any, of chroma of the same size."""
     luma_black, luma_span, chroma_zero, chroma_span = _scales(layout.bits, color)
-    luma = torch.from_numpy(planes[0].astype(np.float32)).sub_(luma_black).div_(luma_span)
-    if len(planes) == 1:
-        return luma.clamp_(0, 1).unsqueeze(-1).expand(-1, -1, 3).contiguous()
-    height, width = luma.shape
-    blue, red = (
-        _enlarged(torch.from_numpy(plane.astype(np.float32)), layout)[:height, :width]
-        .sub_(chroma_zero)
-        .div_(chroma_span)
-        for plane in planes[1:3]
-    )
+    luma.sub_(luma_black).div_(luma_span)
+    if not chroma:
+        for channel in block.unbind(-1):
+            torch.clamp(luma, 0, 1, out=channel)
+        return
+    blue, red = (plane.sub_(chroma_zero).div_(chroma_span) for plane in chroma)
     kr, kb = WEIGHTS[color.matrix]
     kg = 1 - kr - kb
-    picture = torch.empty(height, width, 3)
-    picture[..., 0] = luma + red * (2 - 2 * kr)
-    picture[..., 2] = luma + blue * (2 - 2 * kb)
-    picture[..., 1] = luma.sub_(blue, alpha=(2 - 2 * kb) * kb / kg).sub_(red, alpha=(2 - 2 * kr) * kr / kg)
-    return picture.clamp_(0, 1)
+    channels = (
+        torch.add(luma, red, alpha=2 - 2 * kr),
+        luma.sub(blue, alpha=(2 - 2 * kb) * kb / kg).sub_(red, alpha=(2 - 2 * kr) * kr / kg),
+        torch.add(luma, blue, alpha=2 - 2 * kb),
+    )
+    for place, channel in zip(block.unbind(-1), channels, strict=True):
+        torch.clamp(channel, 0, 1, out=place)
 
 
 def from_rgb(picture: Tensor, layout: Layout, color: Color) -> list[np.ndarray]:
@@ -104,20 +121,53 @@ def from_rgb(picture: Tensor, layout: Layout, color: Color) -> list[np.ndarray]:
 
     H and W must be multiples of `layout.down` and `layout.across`.
     """
+    height, width, _ = picture.shape
+    chroma_size = height // layout.down, width // layout.across
+    planes = [np.empty(size, layout.dtype) for size in ((height, width), chroma_size, chroma_size)]
+    for rows in _blocks(height, width, layout):
+        block = picture[rows].to("cpu", torch.float32)
+        chroma_rows = slice(rows.start // layout.down, rows.stop // layout.down)
+        for plane, place, values in zip(
+            planes, (rows, chroma_rows, chroma_rows), _block_from_rgb(block, layout, color), strict=True
+        ):
+            plane[place] = values.numpy()
+    return planes
+
+
+def _block_from_rgb(block: Tensor, layout: Layout, color: Color) -> tuple[Tensor, Tensor, Tensor]:
+    """Whole numbers for Y, Cb and Cr of some rows of RGB, (rows, W, 3)."""
     kr, kb = WEIGHTS[color.matrix]
     luma_black, luma_span, chroma_zero, chroma_span = _scales(layout.bits, color)
-    red, green, blue = picture.to("cpu", torch.float32).unbind(-1)
+    red, green, blue = block.unbind(-1)
     luma = (red * kr).add_(green, alpha=1 - kr - kb).add_(blue, alpha=kb)
-    differences = ((blue - luma).div_(2 - 2 * kb), (red - luma).div_(2 - 2 * kr))
-    planes = [_integers(luma, luma_span, luma_black, layout)]
-    planes += [_integers(_reduced(plane, layout), chroma_span, chroma_zero, layout) for plane in differences]
-    return planes
+    cb, cr = (_reduced((primary - luma).div_(2 - 2 * weight), layout) for primary, weight in ((blue, kb), (red, kr)))
+    most = 2**layout.bits - 1
+    return (
+        luma.mul_(luma_span).add_(luma_black).round_().clamp_(0, most),
+        cb.mul_(chroma_span).add_(chroma_zero).round_().clamp_(0, most),
+        cr.mul_(chroma_span).add_(chroma_zero).round_().clamp_(0, most),
+    )
+
+
+def _blocks(height: int, width: int, layout: Layout) -> Iterator[slice]:
+    """Rows of a picture, block by block. Blocks begin where a row of chroma does."""
+    rows = max(1, BLOCK // width // layout.down) * layout.down
+    for first in range(0, height, rows):
+        yield slice(first, min(height, first + rows))
+
+
+def _floats(plane: np.ndarray) -> Tensor:
+    return torch.from_numpy(plane.astype(np.float32))
 
 
 def integers_to_rgb(planes: Sequence[np.ndarray], bits: int) -> Tensor:
     """Planes G, B, R of unsigned integers in full range, as FFmpeg orders them -> RGB (H, W, 3), fp32 in [0, 1]."""
-    green, blue, red = (torch.from_numpy(plane.astype(np.float32)) for plane in planes[:3])
-    return torch.stack([red, green, blue], dim=-1).div_(2**bits - 1)
+    height, width = planes[0].shape
+    picture = torch.empty(height, width, 3)
+    for rows in _blocks(height, width, Layout(bits)):
+        for channel, plane in zip((1, 2, 0), planes[:3], strict=True):
+            torch.div(_floats(plane[rows]), 2**bits - 1, out=picture[rows, :, channel])
+    return picture
 
 
 def _scales(bits: int, color: Color) -> tuple[float, float, float, float]:
@@ -126,11 +176,6 @@ def _scales(bits: int, color: Color) -> tuple[float, float, float, float]:
     if color.is_full_range:
         return 0, 2**bits - 1, 128 * step, 2**bits - 1
     return 16 * step, 219 * step, 128 * step, 224 * step
-
-
-def _integers(plane: Tensor, span: float, zero: float, layout: Layout) -> np.ndarray:
-    values = (plane * span).add_(zero).round_().clamp_(0, 2**layout.bits - 1)
-    return values.numpy().astype(layout.dtype)
 
 
 def _enlarged(chroma: Tensor, layout: Layout) -> Tensor:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-import torch.nn.functional as F
+import numpy as np
+import torch
 from av.container import OutputContainer
 from av.error import FFmpegError
 from torch import Tensor
@@ -134,4 +135,4 @@ def _extended(picture: Tensor, height: int, width: int) -> Tensor:
     below, right = height - picture.shape[0], width - picture.shape[1]
     if not below and not right:
         return picture
-    return F.pad(picture.movedim(-1, 0)[None], (0, right, 0, below), mode="replicate")[0].movedim(0, -1)
+    return torch.from_numpy(np.pad(picture.cpu().numpy(), ((0, below), (0, right), (0, 0)), mode="edge"))

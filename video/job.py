@@ -15,7 +15,7 @@ from .source import Source
 
 @dataclass(frozen=True)
 class VideoJob:
-    """Everything about a run that is known in advance. From `prepare`."""
+    """Everything about a run that is known in advance. From `prepare_video`."""
 
     source: Source
     clip: Clip
@@ -47,7 +47,7 @@ class VideoJob:
         return lines
 
 
-def prepare(
+def prepare_video(
     model: Any,
     source: Source,
     clip: Clip,
@@ -63,7 +63,7 @@ def prepare(
     reuse_frames: bool = True,
     tolerance: float = 0.0,
 ) -> VideoJob:
-    """Work out what `run` will do, without doing it.
+    """Work out what `run_video` will do, without doing it.
 
     Args:
         model: an UPSCALE_MODEL, from `load_model` or any other loader.

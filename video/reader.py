@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import av
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,7 +125,8 @@ def read_frames(
                 picture = before[1]
             else:
                 picture = planes.picture_of(frame, clip.color)
-                picture = torch.rot90(picture, clip.turns).contiguous() if clip.turns else picture
+                if clip.turns:
+                    picture = torch.from_numpy(np.rot90(picture.numpy(), clip.turns).copy())
             before = frame, picture
             yield Frame(picture, start - clip.origin, duration)
     if problems and tell:

@@ -17,7 +17,7 @@ def remux(source: Source, target: Path | io.BytesIO, container: str, tags: Mappi
     """Copy a video with further tags. Returns the streams that the container cannot carry, in words.
 
     Args:
-        source: a result of `run`, in which every packet has its times.
+        source: a result of `run_video`, in which every packet has its times.
         container: FFmpeg's name, one of the values of `mux.SUFFIXES`.
 
     Raises:

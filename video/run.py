@@ -1,4 +1,4 @@
-"""The entry points: `run` computes a job, `upscale_video` prepares one and runs it."""
+"""The entry points: `run_video` computes a job, `upscale_video` prepares one and runs it."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from ..engine import Callbacks, Cancelled, Placement, devices
 from ..engine.options import DEFAULT_PLACEMENT, NO_CALLBACKS
 from . import codecs, disk, mux, parts
 from .encode import encode_part, explained
-from .job import VideoJob, prepare
+from .job import VideoJob, prepare_video
 from .parts import Part, PartFolder
 from .pipeline import read_ahead, write_behind
 from .reader import read_clip, read_frames
@@ -39,7 +39,7 @@ class _Result(NamedTuple):
     duration: int
 
 
-def run(
+def run_video(
     model: Any,
     job: VideoJob,
     target: Path,
@@ -56,7 +56,7 @@ def run(
     next one with the same source, model and settings goes on from there.
 
     Args:
-        job: from `prepare`, for this model.
+        job: from `prepare_video`, for this model.
         target: the result. If it does not end in .mp4, .mov or .mkv, the suffix is added of that container which keeps
             most of the source.
         folder: where finished parts are kept until the result is complete.
@@ -204,12 +204,12 @@ def upscale_video(
 
     Args:
         window: start and duration in seconds of the part to upscale; a duration of 0 means up to the end.
-        target, placement, callbacks, on_frame, cpu_fallback: see `run`.
-        settings: size, codec, quality and all others that `prepare` takes by name.
+        target, placement, callbacks, on_frame, cpu_fallback: see `run_video`.
+        settings: size, codec, quality and all others that `prepare_video` takes by name.
 
-    Raises what `read_clip`, `prepare` and `run` raise.
+    Raises what `read_clip`, `prepare_video` and `run_video` raise.
     """
     target = Path(target)
-    job = prepare(model, source, read_clip(source, Window(*window)), **settings)
+    job = prepare_video(model, source, read_clip(source, Window(*window)), **settings)
     folder = target.with_name(f"{target.name}.parts")
-    return run(model, job, target, folder, placement, callbacks, on_frame, cpu_fallback=cpu_fallback)
+    return run_video(model, job, target, folder, placement, callbacks, on_frame, cpu_fallback=cpu_fallback)

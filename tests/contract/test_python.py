@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apisr_pack
 import pytest
-from apisr_pack import apisr_archs, engine
+from apisr_pack import apisr_archs, engine, video
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,15 +24,16 @@ def called_apisr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", apisr_pack.__all__)
 def test_each_name_is_the_packages_own(name: str) -> None:
-    homes = [layer for layer in (engine, apisr_archs) if name in layer.__all__]
+    homes = [layer for layer in (engine, apisr_archs, video) if name in layer.__all__]
     assert len(homes) == 1, "no name means two things"
     assert getattr(apisr_pack, name) is getattr(homes[0], name)
 
 
 def test_all_errors_that_are_raised_on_purpose_are_there() -> None:
     """Their module is "apisr"."""
-    ours = {name for name in apisr_archs.__all__ if getattr(apisr_archs, name).__module__ == "apisr"}
-    assert len(ours) >= 7
+    exported = ((layer, name) for layer in (apisr_archs, video) for name in layer.__all__)
+    ours = {name for layer, name in exported if getattr(getattr(layer, name), "__module__", "") == "apisr"}
+    assert len(ours) >= 10
     assert ours <= set(apisr_pack.__all__)
 
 
