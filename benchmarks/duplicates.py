@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def measure(path: Path) -> dict[str, Any]:
     """The share of equal frames, and of the work saved by each tolerance."""
     clip = reader.read_clip(path)
     pictures = [frame.picture for frame in reader.read_frames(path, clip)]
-    equal = sum(one is other for one, other in zip(pictures, pictures[1:], strict=False)) / len(pictures)
+    equal = sum(one is other for one, other in pairwise(pictures)) / len(pictures)
     facts = load_model("realesr-animevideov3").facts
     saved = {}
     for tolerance in TOLERANCES:
