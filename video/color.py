@@ -4,7 +4,9 @@ FFmpeg's own conversion is up to one step of 255 off, also for 10-bit video (mea
 flags for accuracy). Here the only errors are those of rounding to the output's bits.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +35,8 @@ UNKNOWN = (0, UNSPECIFIED, 3)
 BLOCK = 32000
 """Numbers of a plane that are computed at a time: they stay in the cache, and from 32768 on torch uses further threads,
 which would compete with those of the network."""
+THREADS = max(1, min(4, (os.cpu_count() or 1) // 4))
+"""Blocks that are computed at a time. On small machines one, as the encoder and perhaps the network use the others."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def to_rgb(planes: Sequence[np.ndarray], layout: Layout, color: Color) -> Tensor
     """
     height, width = planes[0].shape
     picture = torch.empty(height, width, 3)
-    for rows in _blocks(height, width, layout):
+
+    def convert(rows: slice) -> None:
         luma = _floats(planes[0][rows])
         around = slice(max(0, rows.start // layout.down - 1), -(-rows.stop // layout.down) + 1)
         skipped = rows.start - around.start * layout.down
@@ -93,6 +98,8 @@ def to_rgb(planes: Sequence[np.ndarray], layout: Layout, color: Color) -> Tensor
             _enlarged(_floats(plane[around]), layout)[skipped : skipped + len(luma), :width] for plane in planes[1:3]
         ]
         _block_to_rgb(picture[rows], luma, chroma, layout, color)
+
+    _for_each(_blocks(height, width, layout), convert)
     return picture
 
 
@@ -124,13 +131,16 @@ def from_rgb(picture: Tensor, layout: Layout, color: Color) -> list[np.ndarray]:
     height, width, _ = picture.shape
     chroma_size = height // layout.down, width // layout.across
     planes = [np.empty(size, layout.dtype) for size in ((height, width), chroma_size, chroma_size)]
-    for rows in _blocks(height, width, layout):
+
+    def convert(rows: slice) -> None:
         block = picture[rows].to("cpu", torch.float32)
         chroma_rows = slice(rows.start // layout.down, rows.stop // layout.down)
         for plane, place, values in zip(
             planes, (rows, chroma_rows, chroma_rows), _block_from_rgb(block, layout, color), strict=True
         ):
             plane[place] = values.numpy()
+
+    _for_each(_blocks(height, width, layout), convert)
     return planes
 
 
@@ -154,6 +164,21 @@ def _blocks(height: int, width: int, layout: Layout) -> Iterator[slice]:
     rows = max(1, BLOCK // width // layout.down) * layout.down
     for first in range(0, height, rows):
         yield slice(first, min(height, first + rows))
+
+
+def _for_each(blocks: Iterator[slice], convert: Callable[[slice], None]) -> None:
+    if THREADS == 1:
+        for rows in blocks:
+            convert(rows)
+        return
+    mode = torch.is_inference_mode_enabled()  # each thread has its own
+
+    def convert_in_mode(rows: slice) -> None:
+        with torch.inference_mode(mode):
+            convert(rows)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(convert_in_mode, blocks))  # raises what a block raised
 
 
 def _floats(plane: np.ndarray) -> Tensor:

@@ -117,7 +117,9 @@ def _stream(container: OutputContainer, encoding: Encoding, look: Look) -> Any:
 def _tag(target: Any, colors: Color) -> None:
     """Set the colour tags of a frame or an encoder."""
     target.color_range = planes.JPEG_RANGE if colors.is_full_range else planes.MPEG_RANGE
-    target.colorspace, target.color_primaries, target.color_trc = colors.matrix, colors.primaries, colors.transfer
+    target.colorspace = colors.matrix
+    if hasattr(target, "color_primaries"):  # frames have it from PyAV 16.1 on; ProRes stores that of frames
+        target.color_primaries, target.color_trc = colors.primaries, colors.transfer
 
 
 def _frame(picture: Tensor, encoding: Encoding, look: Look) -> av.VideoFrame:

@@ -209,7 +209,7 @@ def _moved(packet: av.Packet, clip: Clip, target: str) -> bool:
 
 def copy_tags(source: Stream, target: Any) -> None:
     target.metadata.update(kept_tags(source.metadata))
-    target.disposition = source.disposition
+    target.disposition = source.disposition.value
 
 
 def kept_tags(tags: dict[str, str]) -> dict[str, str]:

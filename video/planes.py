@@ -16,17 +16,19 @@ MPEG_RANGE, JPEG_RANGE = 1, 2
 """Values of AVColorRange: limited and full."""
 
 
-def color_of(frame: av.VideoFrame) -> Color:
-    """The colour tags of a frame. RGB becomes YUV of limited range; grey is of full range unless it says otherwise."""
+def color_of(frame: av.VideoFrame, context: av.VideoCodecContext) -> Color:
+    """The colour tags of a decoded frame. PyAV 16.0 has some only in the decoder's context."""
+    return Color(
+        int(frame.colorspace), is_full_range(frame), int(context.color_primaries), int(context.color_trc)
+    )
+
+
+def is_full_range(frame: av.VideoFrame) -> bool:
+    """Grey is of full range unless it says otherwise. RGB becomes YUV of limited range."""
     name = frame.format.name
     is_full = frame.color_range == JPEG_RANGE or name.startswith("yuvj")
     is_full |= name.startswith("gray") and frame.color_range != MPEG_RANGE
-    return Color(
-        int(frame.colorspace),
-        is_full and not is_rgb(frame),
-        int(frame.color_primaries),
-        int(frame.color_trc),
-    )
+    return is_full and not is_rgb(frame)
 
 
 def bits_of(frame: av.VideoFrame) -> int:
@@ -47,7 +49,7 @@ def plain(frame: av.VideoFrame) -> av.VideoFrame:
     name = _plain_format(frame)
     if frame.format.name.replace("yuvj", "yuv") == name:
         return frame
-    same_range = JPEG_RANGE if is_rgb(frame) or color_of(frame).is_full_range else MPEG_RANGE
+    same_range = JPEG_RANGE if is_rgb(frame) or is_full_range(frame) else MPEG_RANGE
     return frame.reformat(format=name, src_color_range=same_range, dst_color_range=same_range)
 
 

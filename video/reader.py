@@ -97,7 +97,7 @@ def read_clip(source: Source, window: Window = WHOLE) -> Clip:
             time_base=base_of(stream),
             origin=ticks(window.start, stream) if window.start else min(0, start),
             bits=planes.bits_of(frame),
-            color=planes.color_of(frame).resolved(frame.height, frame.width),
+            color=planes.color_of(frame, stream.codec_context).resolved(frame.height, frame.width),
             has_alpha=planes.has_alpha(frame),
         )
 

@@ -42,7 +42,7 @@ def test_times(tmp_path: Path) -> None:
     assert len({after - before for before, after in pairwise(irregular)}) > 2
     assert ffprobe.frames(clips.CLIPS["negative start"](tmp_path))[0][0] < 0
     assert ffprobe.frames(clips.CLIPS["late start mp4"](tmp_path))[0][0] == Fraction(3, 2)
-    assert ffprobe.frames(clips.CLIPS["last held mp4"](tmp_path))[-1][1] == 2
+    assert ffprobe.frames(clips.CLIPS["last held mp4"](tmp_path))[-1][1] == Fraction(48 * 1001, 24000)
 
 
 def test_tracks(tmp_path: Path) -> None:
