@@ -1,6 +1,6 @@
 """Gives the engine ComfyUI's memory manager, progress and interrupt as plain values and callables."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -53,8 +53,16 @@ def hand_over(model: Any, device: torch.device) -> None:
     model.patcher = comfy.model_patcher.CoreModelPatcher(model.model, load_device=device, offload_device=offload)
 
 
+ResultsOf = Callable[[torch.device], tuple[torch.dtype, torch.device]]
+
+
+def _intermediate(_: torch.device) -> tuple[torch.dtype, torch.device]:
+    """The dtype and device that ComfyUI uses for images."""
+    return model_management.intermediate_dtype(), model_management.intermediate_device()
+
+
 @contextmanager
-def loaded(model: Any, job: Job) -> Iterator[engine.Placement]:
+def loaded(model: Any, job: Job, results_of: ResultsOf = _intermediate) -> Iterator[engine.Placement]:
     """Load the whole model onto its device while the context is open. Yields where to compute and the memory budget.
 
     Asks the memory manager for exactly the memory that the job needs.
@@ -62,6 +70,7 @@ def loaded(model: Any, job: Job) -> Iterator[engine.Placement]:
     Args:
         model: an UPSCALE_MODEL. Models of other packs may lack a patcher and get one.
         job: what will be computed.
+        results_of: gives the dtype and the device of the results of a network on a device.
     """
     if getattr(model, "patcher", None) is None:
         if not isinstance(getattr(model, "model", None), nn.Module):
@@ -69,7 +78,7 @@ def loaded(model: Any, job: Job) -> Iterator[engine.Placement]:
         hand_over(model, model_management.get_torch_device())
     device = model.patcher.load_device
     network = model.patcher.model
-    dtype, output_device = model_management.intermediate_dtype(), model_management.intermediate_device()
+    dtype, output_device = results_of(device)
     is_shared = devices.share_memory(device, output_device)
     output_bytes = job.output_bytes(dtype) + job.intermediate_bytes if is_shared else 0
     canvas_bytes = job.canvas_bytes if is_shared else 0

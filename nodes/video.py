@@ -96,7 +96,7 @@ def _run(model: Any, job: videos.VideoJob, text: host.NodeText, cpu_fallback: bo
     videos.remove_stale(folder)
     bar = host.Bar()
     callbacks = engine.Callbacks(bar.advance, host.stop_if_interrupted, text.tell, host.is_out_of_memory)
-    with host.loaded(model, in_flight) as placement:
+    with host.loaded(model, in_flight, videos.results_of) as placement:
         target = video_files.results_folder() / job.fingerprint
         report = _reporter(bar, text)
         return videos.run_video(model, job, target, folder, placement, callbacks, report, cpu_fallback=cpu_fallback)

@@ -26,7 +26,7 @@ from .memory import in_memory
 from .parts import remove_stale
 from .reader import Clip, read_clip
 from .remux import remux
-from .run import IN_FLIGHT, run_video, upscale_video
+from .run import IN_FLIGHT, results_of, run_video, upscale_video
 from .source import WHOLE, Source, Window
 from .status import Status
 
@@ -50,6 +50,7 @@ __all__ = [
     "read_clip",
     "remove_stale",
     "remux",
+    "results_of",
     "run_video",
     "upscale_video",
 ]

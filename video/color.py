@@ -32,9 +32,9 @@ UNKNOWN = (0, UNSPECIFIED, 3)
 """Values of primaries and transfer that say nothing; 0 and 3 are reserved."""
 
 
-BLOCK = 32000
-"""Numbers of a plane that are computed at a time: they stay in the cache, and from 32768 on torch uses further threads,
-which would compete with those of the network."""
+BLOCK, BLOCK_ON_GPU = 32000, 2**22
+"""Numbers of a plane that are computed at a time. On a CPU they stay in the cache, and from 32768 on torch uses further
+threads, which would compete with those of the network. On a GPU the block bounds the memory."""
 THREADS = max(1, min(4, (os.cpu_count() or 1) // 4))
 """Blocks that are computed at a time. On small machines one, as the encoder and perhaps the network use the others."""
 
@@ -99,7 +99,7 @@ def to_rgb(planes: Sequence[np.ndarray], layout: Layout, color: Color) -> Tensor
         ]
         _block_to_rgb(picture[rows], luma, chroma, layout, color)
 
-    _for_each(_blocks(height, width, layout), convert)
+    _for_each(_blocks(height, width, layout, BLOCK), convert)
     return picture
 
 
@@ -126,21 +126,24 @@ def _block_to_rgb(block: Tensor, luma: Tensor, chroma: Sequence[Tensor], layout:
 def from_rgb(picture: Tensor, layout: Layout, color: Color) -> list[np.ndarray]:
     """RGB (H, W, 3) in [0, 1] -> planes Y, Cb, Cr of unsigned integers, rounded to the nearest.
 
-    H and W must be multiples of `layout.down` and `layout.across`.
+    Computed on the picture's device. H and W must be multiples of `layout.down` and `layout.across`.
     """
     height, width, _ = picture.shape
     chroma_size = height // layout.down, width // layout.across
     planes = [np.empty(size, layout.dtype) for size in ((height, width), chroma_size, chroma_size)]
+    integer = torch.uint8 if layout.bits == 8 else torch.int16  # devices have no arithmetic for 16 unsigned bits
 
     def convert(rows: slice) -> None:
-        block = picture[rows].to("cpu", torch.float32)
         chroma_rows = slice(rows.start // layout.down, rows.stop // layout.down)
-        for plane, place, values in zip(
-            planes, (rows, chroma_rows, chroma_rows), _block_from_rgb(block, layout, color), strict=True
-        ):
-            plane[place] = values.numpy()
+        numbers = _block_from_rgb(picture[rows].float(), layout, color)
+        for plane, place, values in zip(planes, (rows, chroma_rows, chroma_rows), numbers, strict=True):
+            plane[place] = values.to(integer).cpu().numpy()
 
-    _for_each(_blocks(height, width, layout), convert)
+    if picture.device.type == "cpu":
+        _for_each(_blocks(height, width, layout, BLOCK), convert)
+    else:
+        for rows in _blocks(height, width, layout, BLOCK_ON_GPU):
+            convert(rows)
     return planes
 
 
@@ -159,9 +162,9 @@ def _block_from_rgb(block: Tensor, layout: Layout, color: Color) -> tuple[Tensor
     )
 
 
-def _blocks(height: int, width: int, layout: Layout) -> Iterator[slice]:
-    """Rows of a picture, block by block. Blocks begin where a row of chroma does."""
-    rows = max(1, BLOCK // width // layout.down) * layout.down
+def _blocks(height: int, width: int, layout: Layout, size: int) -> Iterator[slice]:
+    """Rows of a picture, about `size` pixels at a time. Blocks begin where a row of chroma does."""
+    rows = max(1, size // width // layout.down) * layout.down
     for first in range(0, height, rows):
         yield slice(first, min(height, first + rows))
 
@@ -189,7 +192,7 @@ def integers_to_rgb(planes: Sequence[np.ndarray], bits: int) -> Tensor:
     """Planes G, B, R of unsigned integers in full range, as FFmpeg orders them -> RGB (H, W, 3), fp32 in [0, 1]."""
     height, width = planes[0].shape
     picture = torch.empty(height, width, 3)
-    for rows in _blocks(height, width, Layout(bits)):
+    for rows in _blocks(height, width, Layout(bits), BLOCK):
         for channel, plane in zip((1, 2, 0), planes[:3], strict=True):
             torch.div(_floats(plane[rows]), 2**bits - 1, out=picture[rows, :, channel])
     return picture

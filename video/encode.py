@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
+import torch.nn.functional as F
 from av.container import OutputContainer
 from av.error import FFmpegError
 from torch import Tensor
@@ -20,6 +20,8 @@ from .codecs import CODECS, Encoding
 from .color import Color
 from .errors import NotEnoughDisk, UnwritableVideo
 
+Planes = list[np.ndarray]
+"""Planes of unsigned integers, (h, w), as they are encoded."""
 KEY_FRAMES = 48
 """Most frames from one key frame to the next: players can jump to every other second."""
 
@@ -50,18 +52,18 @@ def need_of(encoding: Encoding) -> int:
     return max(layout.across, layout.down)
 
 
-def encode_part(path: Path, encoding: Encoding, look: Look, pictures: Iterable[Tensor]) -> None:
-    """Encode pictures, (H, W, 3) in [0, 1], one packet for each, in their order, into a file.
+def encode_part(path: Path, encoding: Encoding, look: Look, pictures: Iterable[Tensor | Planes]) -> None:
+    """Encode pictures, (H, W, 3) in [0, 1], or what `stored` made of them, one packet for each, into a file.
 
-    A picture that is the same tensor as the one before it is not converted again. The times in the file mean nothing.
+    A picture that is the same object as the one before it is not converted again. The times in the file mean nothing.
 
     Raises:
         UnwritableVideo: the encoder does not give one packet for each picture.
         FFmpegError: see `explained`.
     """
-    given, stored = _encode(path, encoding, look, pictures)
-    if given != stored:
-        raise UnwritableVideo(f"{encoding.codec} made {stored} packets of {given} frames. Choose another codec.")
+    given, packets = _encode(path, encoding, look, pictures)
+    if given != packets:
+        raise UnwritableVideo(f"{encoding.codec} made {packets} packets of {given} frames. Choose another codec.")
 
 
 def explained(error: FFmpegError | OSError, encoding: Encoding, look: Look) -> Exception:
@@ -78,10 +80,16 @@ def explained(error: FFmpegError | OSError, encoding: Encoding, look: Look) -> E
     )
 
 
-def _encode(path: Path, encoding: Encoding, look: Look, pictures: Iterable[Tensor]) -> tuple[int, int]:
+def stored(picture: Tensor, encoding: Encoding, look: Look) -> Planes:
+    """The numbers that are encoded for a picture, computed on its device."""
+    layout = planes.layout_of(av.VideoFormat(encoding.format))
+    return color.from_rgb(_extended(picture, *look.encoded_size), layout, look.color)
+
+
+def _encode(path: Path, encoding: Encoding, look: Look, pictures: Iterable[Tensor | Planes]) -> tuple[int, int]:
     """Returns the number of pictures and of packets."""
-    given = stored = 0
-    last: tuple[Tensor, av.VideoFrame] | None = None
+    given = packets = 0
+    last: tuple[Tensor | Planes, av.VideoFrame] | None = None
     with av.open(path, "w") as container:
         stream = _stream(container, encoding, look)
         for picture in pictures:
@@ -91,12 +99,12 @@ def _encode(path: Path, encoding: Encoding, look: Look, pictures: Iterable[Tenso
             frame.pts, frame.time_base, frame.pict_type = given, 1 / look.rate, 0  # encoders change it
             given += 1
             for packet in stream.encode(frame):
-                stored += 1
+                packets += 1
                 container.mux(packet)
         for packet in stream.encode(None):
-            stored += 1
+            packets += 1
             container.mux(packet)
-    return given, stored
+    return given, packets
 
 
 def _stream(container: OutputContainer, encoding: Encoding, look: Look) -> Any:
@@ -122,10 +130,9 @@ def _tag(target: Any, colors: Color) -> None:
         target.color_primaries, target.color_trc = colors.primaries, colors.transfer
 
 
-def _frame(picture: Tensor, encoding: Encoding, look: Look) -> av.VideoFrame:
-    layout = planes.layout_of(av.VideoFormat(encoding.format))
-    stored = color.from_rgb(_extended(picture, *look.encoded_size), layout, look.color)
-    frame = planes.frame_of(stored, encoding.format)
+def _frame(picture: Tensor | Planes, encoding: Encoding, look: Look) -> av.VideoFrame:
+    numbers = stored(picture, encoding, look) if isinstance(picture, Tensor) else picture
+    frame = planes.frame_of(numbers, encoding.format)
     if encoding.encoder_format != encoding.format:
         frame = frame.reformat(format=encoding.encoder_format)
     _tag(frame, look.color)
@@ -137,4 +144,4 @@ def _extended(picture: Tensor, height: int, width: int) -> Tensor:
     below, right = height - picture.shape[0], width - picture.shape[1]
     if not below and not right:
         return picture
-    return torch.from_numpy(np.pad(picture.cpu().numpy(), ((0, below), (0, right), (0, 0)), mode="edge"))
+    return F.pad(picture.movedim(-1, 0), (0, right, 0, below), mode="replicate").movedim(0, -1)

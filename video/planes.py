@@ -18,9 +18,7 @@ MPEG_RANGE, JPEG_RANGE = 1, 2
 
 def color_of(frame: av.VideoFrame, context: av.VideoCodecContext) -> Color:
     """The colour tags of a decoded frame. PyAV 16.0 has some only in the decoder's context."""
-    return Color(
-        int(frame.colorspace), is_full_range(frame), int(context.color_primaries), int(context.color_trc)
-    )
+    return Color(int(frame.colorspace), is_full_range(frame), int(context.color_primaries), int(context.color_trc))
 
 
 def is_full_range(frame: av.VideoFrame) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -16,7 +17,7 @@ from .. import engine
 from ..engine import Callbacks, Cancelled, Placement, devices
 from ..engine.options import DEFAULT_PLACEMENT, NO_CALLBACKS
 from . import codecs, disk, mux, parts
-from .encode import encode_part, explained
+from .encode import Planes, encode_part, explained, stored
 from .job import VideoJob, prepare_video
 from .parts import Part, PartFolder
 from .pipeline import read_ahead, write_behind
@@ -29,14 +30,24 @@ READ_AHEAD, WRITE_BEHIND = 4, 2
 IN_FLIGHT = WRITE_BEHIND + 4
 """Results in memory at a time: queued, being computed, compared, waiting to be queued, and encoded."""
 
+CONVERTING = ("cuda",)
+"""Types of devices on which results stay until they are converted, at once: a CPU takes longer for it
+than a fast GPU for the network (0.7 s per frame of 5120x2880 beside an H200), and an eighth of the bytes is to be
+copied."""
+
 OnFrame = Callable[[Status], None]
 """Called after each frame."""
 
 
 class _Result(NamedTuple):
-    picture: Tensor
+    picture: Tensor | Planes
     start: int
     duration: int
+
+
+def results_of(device: torch.device) -> tuple[torch.dtype, torch.device]:
+    """The dtype and the device of the results of a network on `device`."""
+    return torch.float32, device if device.type in CONVERTING else devices.CPU
 
 
 def run_video(
@@ -57,8 +68,7 @@ def run_video(
 
     Args:
         job: from `prepare_video`, for this model.
-        target: the result. If it does not end in .mp4, .mov or .mkv, the suffix is added of that container which keeps
-            most of the source.
+        target: the result. Unless it ends in .mp4, .mov or .mkv, that of these which keeps most of the source is added.
         folder: where finished parts are kept until the result is complete.
         placement, callbacks, cpu_fallback: see `engine.session`.
 
@@ -76,11 +86,7 @@ def run_video(
         store.create()
         finished = store.finished()
         skipped = _frames_in(finished)
-        if skipped:
-            callbacks.tell(f"{skipped} frames were finished before; going on from there.")
-        options = {"reuse_frames": job.reuse_frames, "tolerance": job.tolerance, "cpu_fallback": cpu_fallback}
-        remaining = replace(job.engine, count=max(1, job.clip.frames - skipped))
-        with engine.session(model, remaining, _placement(model, job, placement), callbacks, **options) as upscale_one:
+        with _session(model, job, skipped, placement, callbacks, cpu_fallback=cpu_fallback) as upscale_one:
             finished = _compute(job, upscale_one, store, finished, target.parent, callbacks, on_frame)
         path = _joined(job, finished, target, containers, callbacks)
         store.remove()
@@ -89,6 +95,31 @@ def run_video(
         raise explained(error, job.encoding, job.look) from error
     finally:
         store.remove_unfinished()
+
+
+def _session(
+    model: Any, job: VideoJob, skipped: int, placement: Placement, callbacks: Callbacks, *, cpu_fallback: bool
+) -> AbstractContextManager[engine.Session]:
+    """The engine's session for the frames after the first `skipped`."""
+    if skipped:
+        callbacks.tell(f"{skipped} frames were finished before; going on from there.")
+    device = placement.device or torch.device(getattr(model, "device", "cpu"))
+    dtype, results_device = results_of(device)
+    budget = placement.budget
+    if budget is None:
+        reserved = IN_FLIGHT * job.engine.picture_bytes(dtype)
+        budget = devices.network_budget(reserved, device, results_device)
+        if results_device.type != "cpu":  # they are not allocated yet
+            budget = max(0, budget - reserved)
+    return engine.session(
+        model,
+        replace(job.engine, count=max(1, job.clip.frames - skipped)),
+        Placement(device, budget, dtype, results_device),
+        callbacks,
+        reuse_frames=job.reuse_frames,
+        tolerance=job.tolerance,
+        cpu_fallback=cpu_fallback,
+    )
 
 
 def _compute(
@@ -111,12 +142,13 @@ def _compute(
             finished.append(_encode_part(job, store, len(finished), results_of_part))
 
     frames = read_frames(job.source, job.clip, skipped, callbacks.tell)
+    convert = _converter(job)
     with read_ahead(frames, READ_AHEAD, check) as pictures, write_behind(encode, WRITE_BEHIND, check) as put:
         for number, frame in enumerate(pictures, start=skipped):
             if number % parts.FRAMES == 0:
                 upscale_one.forget()  # so that a run that goes on from here gives the same frames
             result = upscale_one(frame.picture)
-            put(_Result(result, frame.start, frame.duration))
+            put(_Result(convert(result), frame.start, frame.duration))
             if on_frame:
                 seconds = time.perf_counter() - begun
                 on_frame(Status(number + 1, job.clip.frames, skipped, seconds, upscale_one.reused, result))
@@ -127,20 +159,28 @@ def _frames_in(finished: Sequence[Part]) -> int:
     return sum(len(part.times) for part in finished)
 
 
-def _placement(model: Any, job: VideoJob, placement: Placement) -> Placement:
-    """Results as fp32 in RAM, and a budget that leaves room for those in the queues."""
-    placement = replace(placement, output_dtype=torch.float32, output_device=torch.device("cpu"))
-    if placement.budget is not None:
-        return placement
-    device = placement.device or torch.device(getattr(model, "device", "cpu"))
-    reserved = IN_FLIGHT * job.engine.picture_bytes(torch.float32)
-    return replace(placement, budget=devices.network_budget(reserved, device, placement.output_device))
+def _converter(job: VideoJob) -> Callable[[Tensor], Tensor | Planes]:
+    """Converts a result on one of the `CONVERTING` devices; others are left to the encoder's thread.
+
+    The same object comes out for the same tensor.
+    """
+    last: tuple[Tensor, Planes] | None = None
+
+    def convert(picture: Tensor) -> Tensor | Planes:
+        nonlocal last
+        if picture.device.type not in CONVERTING:
+            return picture
+        if last is None or picture is not last[0]:
+            last = picture, stored(picture, job.encoding, job.look)
+        return last[1]
+
+    return convert
 
 
 def _encode_part(job: VideoJob, store: PartFolder, number: int, results: Iterator[_Result]) -> Part:
     times: list[tuple[int, int]] = []
 
-    def pictures() -> Iterator[Tensor]:
+    def pictures() -> Iterator[Tensor | Planes]:
         for result in results:
             times.append((result.start, result.duration))
             yield result.picture

@@ -18,8 +18,8 @@ BATCH_NORM_EPS = 1e-5
 
 
 GRAM_PIECES = 256
-"""Pieces in which `gram_matrices` is computed on a GPU. A matrix of 30x30 keeps only a few of its processors busy: on an
-H200, 256 products of 1024 pixels take 0.5 ms, one of all 262,144 pixels 2.9 ms."""
+"""Pieces in which `gram_matrices` is computed on a GPU. A matrix of 30x30 keeps few of its processors busy: on an H200,
+256 products of 1024 pixels take 0.5 ms, one of all 262,144 pixels 2.9 ms."""
 
 
 class PositionBias(nn.Module):
@@ -258,12 +258,10 @@ class ChannelAttention(Interaction):
 
 
 def gram_matrices(q: Tensor, k: Tensor, pieces: int) -> Tensor:
-    """q^T k of each head: twice (B, N, heads, d) -> (B, heads, d, d), fp32. Pieces of N are multiplied by themselves."""
+    """q^T k of each head, in pieces of the pixels: twice (B, N, heads, d) -> (B, heads, d, d), fp32."""
     whole = q.shape[1] // pieces * pieces
-    gram: Tensor | float = 0.0
-    if whole:
-        parts = (x[:, :whole].unflatten(1, (pieces, -1)) for x in (q, k))  # (B, pieces, N / pieces, heads, d)
-        gram = _products_of_pixels(*parts).sum(1, dtype=torch.float32)
+    # (B, pieces, N / pieces, heads, d) -> (B, heads, d, d)
+    gram = _products_of_pixels(*(x[:, :whole].unflatten(1, (pieces, -1)) for x in (q, k))).sum(1, dtype=torch.float32)
     if whole < q.shape[1]:
         gram = gram + _products_of_pixels(q[:, whole:], k[:, whole:]).float()
     return gram

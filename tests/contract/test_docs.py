@@ -16,6 +16,7 @@ from apisr_pack import load_model, upscale
 from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.engine import RESIZE_MODES
 from apisr_pack.engine.sizes import target_size
+from apisr_pack.tests import clips, ffprobe
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,22 +138,35 @@ def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
         assert result.split()[0] == f"{width}x{height}", mode
 
 
-@pytest.mark.slow
-def test_the_python_script_of_the_readme_runs_as_it_is_written(tmp_path: Path) -> None:
-    """Run in a separate process, in a folder that has the checkout as `apisr`."""
+def run_script_of_readme(number: int, folder: Path) -> None:
+    """Run a script of the section "From Python" in a process of its own, in a folder that has the checkout as `apisr`."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## From Python\n")[2].partition("\n## ")[0]
-    (script,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    (tmp_path / "apisr").symlink_to(ROOT, target_is_directory=True)
-    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    scripts = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (folder / "apisr").symlink_to(ROOT, target_is_directory=True)
+    (folder / "script.py").write_text(scripts[number], encoding="utf-8")
+    run = subprocess.run([sys.executable, "script.py"], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.slow
+def test_the_script_for_pictures_runs_as_it_is_written(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (9, 14, 3), dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(tmp_path / "picture.png")
-    run = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    run_script_of_readme(0, tmp_path)
     with Image.open(tmp_path / "upscaled.png") as picture:
         written = torch.from_numpy(np.array(picture))
     expected = upscale(load_model(ROOT / "models" / "realesr-animevideov3.safetensors"), pixels[None] / 255)[0] * 255
     assert written.shape == (36, 56, 3)
     assert (written - expected).abs().max() <= 0.51
+
+
+@pytest.mark.slow
+def test_the_script_for_videos_runs_as_it_is_written(tmp_path: Path) -> None:
+    clips.CLIPS["vfr mkv"](tmp_path).rename(tmp_path / "episode.mkv")
+    run_script_of_readme(1, tmp_path)
+    (result,) = tmp_path.glob("upscaled.*")
+    assert ffprobe.video(result)["codec_name"] == "hevc"
+    assert len(ffprobe.frames(result)) == len(ffprobe.frames(tmp_path / "episode.mkv"))
 
 
 def test_the_readme_has_the_names_of_the_models() -> None:

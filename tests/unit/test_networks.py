@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from apisr_pack.apisr_archs.networks import dat_attention
 from apisr_pack.apisr_archs.networks.parts import windows
 from apisr_pack.apisr_archs.networks.registry import load_weights
 from apisr_pack.tests import reference, trained
@@ -199,3 +200,11 @@ def test_more_windows_than_attention_takes_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(F, "scaled_dot_product_attention", recorded)
     assert torch.allclose(windows.attend(q, k, v, bias, scale=0.5), at_once, atol=1e-6)
     assert max(taken) == 7
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 255, 256, 3001])
+@pytest.mark.parametrize("pieces", [1, 3, 256])
+def test_gram_matrices_in_pieces(pixels: int, pieces: int) -> None:
+    q, k = torch.randn(2, pixels, 12, dtype=torch.float64).unflatten(-1, (2, 2, 3)).unbind(2)
+    wanted = torch.einsum("bnhi,bnhj->bhij", q, k)
+    assert (dat_attention.gram_matrices(q, k, pieces) - wanted).abs().max() < 1e-5 * pixels

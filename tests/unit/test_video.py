@@ -11,7 +11,7 @@ import pytest
 from apisr_pack.engine import Callbacks
 from apisr_pack.tests import clips, ffprobe, same_video
 from apisr_pack.tests.standins import NearestModel
-from apisr_pack.video import UnreadableVideo, available, upscale_video
+from apisr_pack.video import UnreadableVideo, available, run, upscale_video
 
 FAST = (
     "vfr mp4",
@@ -96,3 +96,12 @@ def test_what_is_no_video_is_refused_in_one_sentence(name: str, tmp_path: Path) 
     with pytest.raises(UnreadableVideo, match=r"^[^\n]+\.$"):
         upscaled(name, tmp_path)
     assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize("name", ["anamorphic", "card bt709 10-bit", "twos lossless"])
+def test_devices_that_convert_give_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: pictures are converted before they are queued."""
+    _, one, _ = upscaled(name, tmp_path / "one", codec="ffv1")
+    monkeypatch.setattr(run, "CONVERTING", ("cpu",))
+    _, other, _ = upscaled(name, tmp_path / "other", codec="ffv1")
+    assert [packet.hash for packet in ffprobe.packets(other)] == [packet.hash for packet in ffprobe.packets(one)]
