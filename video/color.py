@@ -131,15 +131,16 @@ def from_rgb(picture: Tensor, layout: Layout, color: Color) -> list[np.ndarray]:
     height, width, _ = picture.shape
     chroma_size = height // layout.down, width // layout.across
     planes = [np.empty(size, layout.dtype) for size in ((height, width), chroma_size, chroma_size)]
-    integer = torch.uint8 if layout.bits == 8 else torch.int16  # devices have no arithmetic for 16 unsigned bits
+    is_on_cpu = picture.device.type == "cpu"
+    integer = torch.uint8 if layout.bits == 8 else torch.int16  # GPUs know little of 16 unsigned bits
 
     def convert(rows: slice) -> None:
         chroma_rows = slice(rows.start // layout.down, rows.stop // layout.down)
         numbers = _block_from_rgb(picture[rows].float(), layout, color)
         for plane, place, values in zip(planes, (rows, chroma_rows, chroma_rows), numbers, strict=True):
-            plane[place] = values.to(integer).cpu().numpy()
+            plane[place] = (values if is_on_cpu else values.to(integer).cpu()).numpy()  # torch's cast uses threads
 
-    if picture.device.type == "cpu":
+    if is_on_cpu:
         _for_each(_blocks(height, width, layout, BLOCK), convert)
     else:
         for rows in _blocks(height, width, layout, BLOCK_ON_GPU):

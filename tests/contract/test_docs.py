@@ -139,7 +139,7 @@ def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
 
 
 def run_script_of_readme(number: int, folder: Path) -> None:
-    """Run a script of the section "From Python" in a process of its own, in a folder that has the checkout as `apisr`."""
+    """Run a script of "From Python" in a process of its own, in a folder that has the checkout as `apisr`."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## From Python\n")[2].partition("\n## ")[0]
     scripts = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     (folder / "apisr").symlink_to(ROOT, target_is_directory=True)
