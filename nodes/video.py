@@ -37,8 +37,11 @@ class APISRUpscaleVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, codec: Any = None) -> bool | str:
-        """A shared workflow may name a codec that this machine lacks, like one of a graphics card."""
+    def validate_inputs(cls, codec: Any = None, resize_to: Any = None) -> bool | str:
+        """A shared workflow may name a codec that this machine lacks, like one of a graphics card.
+
+        resize_to: not looked at, but ComfyUI passes every input with nested numbers, asked for or not.
+        """
         if codec is None or codec in videos.available():
             return True
         return f"codec is {codec!r}, which this machine cannot write. Choose one of: {', '.join(videos.available())}."
