@@ -1,4 +1,4 @@
-"""How far a run is: one line of text for the user."""
+"""How far a run is: two short lines of text for the user."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Status(NamedTuple):
-    """The state of a run after a frame. `str` makes one line of it."""
+    """The state of a run after a frame. `str` makes two short lines of it."""
 
     done: int
     """Number of finished frames."""
@@ -33,8 +33,8 @@ class Status(NamedTuple):
     def __str__(self) -> str:
         total = max(self.total, self.done)
         return (
-            f"Frame {self.done} of {total}, {self.fps:.3g} frames/s, {_duration(self.seconds_left)} left, "
-            f"{self.reused:.0%} reused"
+            f"Frame {self.done} of {total}, {_duration(self.seconds_left)} left\n"
+            f"{self.fps:.3g} frames/s, {self.reused:.0%} reused"
         )
 
 

@@ -7,26 +7,33 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+from apisr_pack.tests import ffprobe
 from apisr_pack.tests.browser.frontend import EXAMPLES, WORKFLOW, open_workflow, prompt, run
 from playwright.sync_api import Page, expect
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer
 
-API_TWIN: dict[str, Any] = json.loads((EXAMPLES / "api" / "apisr_upscale.json").read_text(encoding="utf-8"))
-OURS = {"APISRModelLoader": "Load APISR Model", "APISRUpscale": "Upscale Image (APISR)"}
+NAMES = ["apisr_upscale", "apisr_video", "apisr_video_frames"]
+OURS = {
+    "APISRModelLoader": "Load APISR Model",
+    "APISRUpscale": "Upscale Image (APISR)",
+    "APISRUpscaleVideo": "Upscale Video (APISR)",
+}
 
 # The box for a missing node, model or picture, and for a failed run.
 COMPLAINT = "error-overlay"
 _SAVED = "() => window.app.graph.nodes.find(node => node.type === 'SaveImage').imgs?.length"
 _SAVED_SIZES = """() => window.app.graph.nodes.find(node => node.type === "SaveImage").imgs
     .map(picture => [picture.naturalWidth, picture.naturalHeight])"""
+_PLAYS = """() => [...document.querySelectorAll("video")].some(video => video.src.includes("type=output"))"""
 _PIXELS_CUT_OFF = """page => Math.max(
     ...[...page.querySelectorAll("*")].map(part => part.getBoundingClientRect().right)
 ) - page.getBoundingClientRect().right"""
@@ -46,9 +53,17 @@ def broken_model(browser_server: ComfyServer) -> Iterator[str]:
     path.unlink()
 
 
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def _what_runs(prompt: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Class and inputs of each node of an API form. Beside these, frontends add what they like."""
-    return {key: (node["class_type"], node["inputs"]) for key, node in prompt.items()}
+    not_sent = ("video-preview", "upload")  # widgets of the frontend's own
+    return {
+        key: (node["class_type"], {name: value for name, value in node["inputs"].items() if name not in not_sent})
+        for key, node in prompt.items()
+    }
 
 
 def _node(workflow: dict[str, Any], node_type: str) -> dict[str, Any]:
@@ -72,13 +87,33 @@ def test_example_opens_without_complaint_and_runs(
 ) -> None:
     open_workflow(page, WORKFLOW)
     page.screenshot(path=tmp_path / "example.png")
-    assert _what_runs(prompt(page)) == _what_runs(API_TWIN)
+    assert _what_runs(prompt(page)) == _what_runs(_read(EXAMPLES / "api" / "apisr_upscale.json"))
     expect(page.get_by_test_id(COMPLAINT)).to_have_count(0)
     browser_server.free()  # of the other renderer's results
     assert run(page) == "execution_success"
     page.wait_for_function(_SAVED)
     page.screenshot(path=tmp_path / "result.png")
     assert page.evaluate(_SAVED_SIZES) == [[4 * 384, 4 * 288]]
+    assert page_problems == []
+
+
+@pytest.mark.usefixtures("example_video", "renderer")
+@pytest.mark.parametrize("name", ["apisr_video", "apisr_video_frames"])
+def test_example_of_a_video_opens_without_complaint_and_runs(
+    browser_server: ComfyServer, page: Page, page_problems: list[str], tmp_path: Path, name: str
+) -> None:
+    workflow = _read(EXAMPLES / f"{name}.json")
+    open_workflow(page, workflow)
+    assert _what_runs(prompt(page)) == _what_runs(_read(EXAMPLES / "api" / f"{name}.json"))
+    expect(page.get_by_test_id(COMPLAINT)).to_have_count(0)
+    browser_server.free()
+    saved = browser_server.base / "output" / "video"
+    shutil.rmtree(saved, ignore_errors=True)
+    assert run(page) == "execution_success"
+    page.wait_for_function(_PLAYS)
+    page.screenshot(path=tmp_path / "result.png")
+    (result,) = saved.iterdir()
+    assert len(ffprobe.frames(result)) == 24
     assert page_problems == []
 
 
@@ -108,30 +143,32 @@ def test_error_panel_names_the_damaged_file_and_what_to_do(broken_model: str, pa
     page.screenshot(path=tmp_path / "error.png")
 
 
-def test_help_panel_shows_the_page_of_each_node(page: Page, tmp_path: Path) -> None:
-    open_workflow(page, WORKFLOW)
-    for node_type, title in OURS.items():
-        page.evaluate(_SELECT, node_type)
-        page.get_by_test_id("info-button").click()
-        content = page.locator(".node-help-content")
-        expect(content.get_by_role("heading", level=1)).to_have_text(title)
-        expect(content.get_by_role("heading", name="Inputs")).to_be_visible()
-        page.screenshot(path=tmp_path / f"{node_type}.png")
-        assert content.evaluate(_PIXELS_CUT_OFF) < 1
+@pytest.mark.usefixtures("example_video")
+@pytest.mark.parametrize("node_type", OURS)
+def test_help_panel_shows_the_page_of_each_node(page: Page, tmp_path: Path, node_type: str) -> None:
+    open_workflow(page, _read(EXAMPLES / f"{'apisr_video' if 'Video' in node_type else 'apisr_upscale'}.json"))
+    page.evaluate(_SELECT, node_type)
+    page.get_by_test_id("info-button").click()
+    content = page.locator(".node-help-content")
+    expect(content.get_by_role("heading", level=1)).to_have_text(OURS[node_type])
+    expect(content.get_by_role("heading", name="Inputs")).to_be_visible()
+    page.screenshot(path=tmp_path / f"{node_type}.png")
+    assert content.evaluate(_PIXELS_CUT_OFF) < 1
 
 
 @pytest.mark.parametrize("node_type", OURS)
 def test_help_page_and_template_picture_are_served(browser_server: ComfyServer, node_type: str) -> None:
     node = browser_server.get_json(f"/object_info/{node_type}")[node_type]
     folder = node["python_module"].rpartition(".")[2]
-    assert browser_server.get_json("/workflow_templates")[folder] == ["apisr_upscale"]
+    assert browser_server.get_json("/workflow_templates")[folder] == NAMES
     get = build_opener(ProxyHandler({})).open
     with get(f"{browser_server.address}/extensions/{folder}/docs/{node_type}.md") as answer:
         page = answer.read().decode()
     (output,) = node["output"]
     assert f"| `{output}` |" in page
-    with get(f"{browser_server.address}/api/workflow_templates/{folder}/apisr_upscale.jpg") as answer:
-        assert answer.read() == (EXAMPLES / "apisr_upscale.jpg").read_bytes()
+    for name in NAMES:
+        with get(f"{browser_server.address}/api/workflow_templates/{folder}/{name}.jpg") as answer:
+            assert answer.read() == (EXAMPLES / f"{name}.jpg").read_bytes()
 
 
 def test_search_finds_the_upscale_node_by_what_people_call_it(page: Page, tmp_path: Path) -> None:
