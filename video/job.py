@@ -84,6 +84,7 @@ def prepare_video(
     multiple_of = arguments.whole(multiple_of, "multiple_of", least=1)
     reuse_frames = arguments.flag(reuse_frames, "reuse_frames")
     tolerance = arguments.not_negative(tolerance, "tolerance")
+    size = None if size is None else arguments.output_size(size)
     encoding = codecs.choose(codec, quality, bit_depth, clip.bits)
     job = engine.prepare(model, clip.shape, size=size, tile=tile, overlap=overlap, preset=preset)
     color = replace(clip.color, is_full_range=clip.color.is_full_range and codecs.CODECS[codec].has_full_range)
