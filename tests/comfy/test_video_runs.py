@@ -105,7 +105,7 @@ def test_what_mp4_cannot_hold_is_saved_beside(comfy: ComfyServer, tmp_path: Path
 
 
 def test_a_lost_result_is_computed_again(comfy: ComfyServer, tracks: tuple[Path, str]) -> None:
-    prompt = wf.video_prompt(NEAREST, tracks[1], quality=50)
+    prompt = wf.video_prompt(NEAREST, tracks[1], codec="ffv1")
     first = comfy.run(prompt)
     assert "upscaled" in ran(first.events)
     prompt["saved"]["inputs"]["filename_prefix"] = "again"
