@@ -9,8 +9,8 @@ from .errors import NotEnoughDisk
 MARGIN = 64 * 2**20
 """Bytes to leave free."""
 BITS_PER_PIXEL = {"ffv1": 1.0, "prores": 0.5, "lossless": 0.2, "lossy": 0.005}
-"""Low, so that no run is refused that would fit: a drawn scene in motion took 7.9, 0.9 to 6, 1.0, and 0.01 to 0.15. Once a
-part is finished, its size is used instead."""
+"""Low, so that no run is refused that would fit: a drawn scene in motion took 7.9, 0.9 to 6, 1.0, and 0.01 to 0.15.
+Once a part is finished, its size is used instead."""
 
 
 def bytes_per_frame(encoding: Encoding, height: int, width: int) -> float:
