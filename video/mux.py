@@ -44,7 +44,12 @@ class Kept:
 
     @property
     def suffix(self) -> str:
-        return next(suffix for suffix, name in SUFFIXES.items() if name == self.container)
+        return suffix_of(self.container)
+
+
+def suffix_of(container: str) -> str:
+    """Of files, for a container in FFmpeg's name."""
+    return next(suffix for suffix, name in SUFFIXES.items() if name == container)
 
 
 def containers(target: Path, encoding: Encoding) -> tuple[str, ...]:

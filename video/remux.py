@@ -9,7 +9,7 @@ import av
 from av.container import OutputContainer
 
 from .errors import UnwritableVideo
-from .mux import SUFFIXES, added, beside, carries, copy_tags, described, kept_tags, options_of
+from .mux import added, beside, carries, copy_tags, described, kept_tags, options_of, suffix_of
 from .source import Source, base_of, is_empty, name_of, opened, video_stream
 
 
@@ -27,7 +27,7 @@ def remux(source: Source, target: Path | io.BytesIO, container: str, tags: Mappi
     with opened(source) as origin:
         pictures = video_stream(origin, name)
         if not carries(container, pictures):
-            raise UnwritableVideo(f"{name}: {pictures.codec_context.name} does not go into {_suffix(container)}.")
+            raise UnwritableVideo(f"{name}: {pictures.codec_context.name} does not go into {suffix_of(container)}.")
         others = beside(origin, pictures)
         kept = [stream for stream in others if carries(container, pictures, stream)]
         options = options_of(container, base_of(pictures), kept)
@@ -52,7 +52,3 @@ def _copied(out: OutputContainer, stream: Any) -> Any:
 
 def _place(target: Path | io.BytesIO) -> Any:
     return str(target) if isinstance(target, Path) else target
-
-
-def _suffix(container: str) -> str:
-    return next(suffix for suffix, name in SUFFIXES.items() if name == container)

@@ -14,10 +14,12 @@ from av.error import FFmpegError
 from torch import Tensor
 
 from .. import engine
+from ..apisr_archs.text import shown
 from ..engine import Callbacks, Cancelled, Placement, devices
 from ..engine.options import DEFAULT_PLACEMENT, NO_CALLBACKS
 from . import codecs, disk, mux, parts
 from .encode import Planes, encode_part, explained, stored
+from .errors import UnwritableVideo
 from .job import VideoJob, prepare_video
 from .parts import Part, PartFolder
 from .pipeline import read_ahead, write_behind
@@ -74,11 +76,13 @@ def run_video(
 
     Raises:
         UnreadableVideo: a frame in the middle is interlaced or has another size.
-        UnwritableVideo: the codec does not go into this kind of file, or the encoder refuses the frames.
+        UnwritableVideo: the codec does not go into this kind of file, the encoder refuses the frames, or the result
+            would replace the source.
         NotEnoughDisk: the disk is full, or will be.
         Cancelled, NotEnoughMemory: see `engine.upscale`.
     """
     containers = mux.containers(target, job.encoding)
+    _require_another_file(job.source, [_named(target, mux.suffix_of(container)) for container in containers])
     for line in job.notes():
         callbacks.tell(line)
     store = PartFolder(folder / job.fingerprint, codecs.CODECS[job.encoding.codec].suffix)
@@ -196,7 +200,7 @@ def _joined(
     kept = mux.choose_container(job.source, job.clip, finished[0].path, containers)
     for lost in kept.lost:
         callbacks.tell(f"{job.clip.name}: {lost} cannot be stored in {kept.suffix[1:]}, and is left out.")
-    path = target if target.suffix.lower() == kept.suffix else target.with_name(target.name + kept.suffix)
+    path = _named(target, kept.suffix)
     partial_path = path.with_name(path.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -205,6 +209,19 @@ def _joined(
     finally:
         partial_path.unlink(missing_ok=True)
     return path
+
+
+def _named(target: Path, suffix: str) -> Path:
+    return target if target.suffix.lower() == suffix else target.with_name(target.name + suffix)
+
+
+def _require_another_file(source: Source, results: Sequence[Path]) -> None:
+    """Raises UnwritableVideo if one of the paths that the result may get is the source's."""
+    for path in results:
+        if isinstance(source, (str, Path)) and path.exists() and path.samefile(source):
+            raise UnwritableVideo(
+                f"The result could replace {shown(path.name)}, its source. Give it another name or folder."
+            )
 
 
 def _require_space(job: VideoJob, finished: Sequence[Part], folder: Path, target: Path) -> None:

@@ -131,6 +131,18 @@ def test_an_older_result_is_kept_until_the_new_one_is_complete(source: Path, tmp
     assert len(ffprobe.frames(target)) == 24
 
 
+@pytest.mark.parametrize("name", ["clip.mp4", "clip", "CLIP.MP4"])
+def test_the_source_is_not_replaced(source: Path, tmp_path: Path, name: str) -> None:
+    clip = source.rename(tmp_path / "source" / ("clip.mp4" if name != "CLIP.MP4" else name))
+    before = clip.read_bytes()
+    with pytest.raises(
+        UnwritableVideo, match=r"(?i)^The result could replace clip\.mp4, its source\. Give it another name"
+    ):
+        upscale_video(NearestModel(2), clip, tmp_path / "source" / name)
+    assert clip.read_bytes() == before
+    assert left(clip) == [clip.name]
+
+
 # Disks
 
 
