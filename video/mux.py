@@ -23,6 +23,8 @@ from .reader import Clip
 from .source import Source, base_of, is_cover, is_empty, opened, video_stream
 
 MATROSKA = "matroska"
+ASPECT_INSIDE = ("h264", "hevc")
+"""Codecs whose packets say the shape of pixels. PyAV cannot write it into Matroska for others."""
 SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": MATROSKA}
 """FFmpeg's name of the container, by file name."""
 MOST_TICKS = 2**31 - 1
@@ -80,8 +82,10 @@ def choose_container(source: Source, clip: Clip, video: Path, containers: Sequen
         }
         # the first of those with the most; a cover picture alone is no reason for another container
         best = max(containers, key=lambda name: sum(not is_cover(stream) for stream in carried[name]))
-        lost = tuple(described(stream) for stream in wanted if stream not in carried[best])
-        return Kept(best, tuple(stream.index for stream in carried[best]), lost)
+        lost = [described(stream) for stream in wanted if stream not in carried[best]]
+        if best == MATROSKA and clip.aspect != 1 and pictures.streams.video[0].codec_context.name not in ASPECT_INSIDE:
+            lost.append(f"the pixel aspect {clip.aspect.numerator}:{clip.aspect.denominator} (h264 and h265 keep it)")
+        return Kept(best, tuple(stream.index for stream in carried[best]), tuple(lost))
 
 
 def beside(container: InputContainer, pictures: Stream) -> list[Stream]:

@@ -66,6 +66,16 @@ def test_files_without_times_play_at_their_rate(tmp_path: Path) -> None:
     assert starts == [Fraction(frame, 24) for frame in range(12)]
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265", "av1", "ffv1", "prores"])
+def test_a_shape_of_pixels_that_is_lost_is_said(codec: str, tmp_path: Path) -> None:
+    source, told = clips.CLIPS["anamorphic"](tmp_path), list[str]()
+    callbacks = Callbacks(tell=told.append)
+    result = upscale_video(NearestModel(2), source, tmp_path / "result.mkv", codec=codec, callbacks=callbacks)
+    is_kept = ffprobe.video(result).get("sample_aspect_ratio") == "8:9"
+    lost = f"{source.name}: the pixel aspect 8:9 (h264 and h265 keep it) cannot be stored in mkv, and is left out."
+    assert is_kept == (lost not in told) == (codec in ("h264", "h265"))
+
+
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("codec", ["ffv1", "h264", "h265", "av1"])
 def test_flat_colours_come_out(codec: str, bits: int, tmp_path: Path) -> None:
