@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
+from numbers import Real
 from typing import Any
 
 import av
@@ -90,7 +91,7 @@ def choose(codec: str, quality: float, bit_depth: str | int, source_bits: int) -
         raise ValueError(f"codec is {codec!r}; expected one of: {', '.join(CODECS)}.")
     if str(bit_depth) not in BIT_DEPTHS:
         raise ValueError(f"bit_depth is {bit_depth!r}; expected one of: {', '.join(BIT_DEPTHS)}.")
-    if not 0 <= quality <= LOSSLESS:  # NaN fails too
+    if not isinstance(quality, Real) or not 0 <= quality <= LOSSLESS:  # NaN fails too
         raise ValueError(f"quality is {quality!r}; expected 0 (small file) to {LOSSLESS} (nothing lost).")
     if not can_open(codec):
         others = ", ".join(available())

@@ -88,10 +88,12 @@ class PartFolder:
 
     def remove_unfinished(self) -> None:
         """Delete what is not a finished part, and the folders if nothing is left in them."""
-        if not self.folder.is_dir():
+        try:
+            paths = list(self.folder.iterdir())
+        except OSError:  # there is no folder
             return
         finished = {path for part in self.finished() for path in (part.path, part.path.with_suffix(".json"))}
-        for path in self.folder.iterdir():
+        for path in paths:
             if path not in finished:
                 path.unlink()
         _remove_if_empty(self.folder)

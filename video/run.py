@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -218,10 +218,10 @@ def _named(target: Path, suffix: str) -> Path:
 def _require_another_file(source: Source, results: Sequence[Path]) -> None:
     """Raises UnwritableVideo if one of the paths that the result may get is the source's."""
     for path in results:
-        if isinstance(source, (str, Path)) and path.exists() and path.samefile(source):
-            raise UnwritableVideo(
-                f"The result could replace {shown(path.name)}, its source. Give it another name or folder."
-            )
+        with suppress(OSError):  # there is no such file
+            if isinstance(source, (str, Path)) and path.samefile(source):
+                name = shown(path.name)
+                raise UnwritableVideo(f"The result could replace {name}, its source. Give it another name or folder.")
 
 
 def _require_space(job: VideoJob, finished: Sequence[Part], folder: Path, target: Path) -> None:
@@ -266,7 +266,9 @@ def upscale_video(
 
     Raises what `read_clip`, `prepare_video` and `run_video` raise.
     """
-    target = Path(target)
+    target = Path(target).absolute()  # see `source.opened`
+    if not target.name:
+        raise ValueError(f"target is {str(target)!r}; expected the path of the file to write.")
     job = prepare_video(model, source, read_clip(source, Window(*window)), **settings)
     folder = target.with_name(f"{target.name}.parts")
     return run_video(model, job, target, folder, placement, callbacks, on_frame, cpu_fallback=cpu_fallback)

@@ -40,8 +40,10 @@ def opened(source: Source) -> Iterator[InputContainer]:
     name = name_of(source)
     if isinstance(source, io.BytesIO):
         source.seek(0)
+    # FFmpeg takes what stands before a colon for a protocol, and would look for "http:x" in the network
+    file = source if isinstance(source, io.BytesIO) else Path(source).absolute()
     try:
-        container: Any = av.open(source, metadata_errors="replace")
+        container: Any = av.open(file, metadata_errors="replace")
     except FFmpegError as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise UnreadableVideo(f"{name} {reason}. Choose a video that plays, or convert it to mp4.") from error

@@ -143,6 +143,28 @@ def test_the_source_is_not_replaced(source: Path, tmp_path: Path, name: str) -> 
     assert left(clip) == [clip.name]
 
 
+def test_names_with_colons_are_files(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg takes what stands before a colon for a protocol."""
+    monkeypatch.chdir(source.parent)
+    source.rename("http:clip.mp4")
+    result = upscale_video(NearestModel(2), "http:clip.mp4", "pipe:1")
+    assert result == source.parent / "pipe:1.mp4"
+    assert len(ffprobe.frames(result)) == 24
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 245])
+def test_names_that_are_too_long_are_named(source: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnwritableVideo, match=r"^The video cannot be written to .* \(File name too long\)\. Check its"):
+        upscale_video(NearestModel(2), source, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_result_needs_a_name(source: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir("/")
+    with pytest.raises(ValueError, match=r"^target is '/'; expected the path of the file to write"):
+        upscale_video(NearestModel(2), source, name)
+
+
 # Disks
 
 
@@ -211,6 +233,8 @@ def test_a_fade_keeps_its_steps_under_a_tolerance(tmp_path: Path) -> None:
         ({"codec": "vp9"}, "codec is 'vp9'; expected one of: h264, h265"),
         ({"quality": 101}, "quality is 101; expected 0 (small file) to 100"),
         ({"quality": float("nan")}, "quality is nan"),
+        ({"quality": "high"}, "quality is 'high'"),
+        ({"quality": None}, "quality is None"),
         ({"bit_depth": 12}, "bit_depth is 12; expected one of: auto, 8, 10"),
         ({"multiple_of": 0}, "multiple_of"),
         ({"tolerance": -1}, "tolerance"),
