@@ -76,8 +76,7 @@ def run_video(
 
     Raises:
         UnreadableVideo: a frame in the middle is interlaced or has another size.
-        UnwritableVideo: the codec does not go into this kind of file, the encoder refuses the frames, or the result
-            would replace the source.
+        UnwritableVideo: the codec does not fit the file or the frames, or the result would replace the source.
         NotEnoughDisk: the disk is full, or will be.
         Cancelled, NotEnoughMemory: see `engine.upscale`.
     """
@@ -89,8 +88,7 @@ def run_video(
     try:
         store.create()
         finished = store.finished()
-        skipped = _frames_in(finished)
-        with _session(model, job, skipped, placement, callbacks, cpu_fallback=cpu_fallback) as upscale_one:
+        with _session(model, job, _frames_in(finished), placement, callbacks, cpu_fallback=cpu_fallback) as upscale_one:
             finished = _compute(job, upscale_one, store, finished, target.parent, callbacks, on_frame)
         path = _joined(job, finished, target, containers, callbacks)
         store.remove()
