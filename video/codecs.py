@@ -36,6 +36,8 @@ class Codec:
     is_hardware: bool = False
     has_full_range: bool = True
     """Whether files can say that values use the full range."""
+    smallest: int = 1
+    """Least height and width of its frames."""
     tag: str = ""
     """The tag in mp4 by which players know it, if it is not FFmpeg's default."""
 
@@ -174,7 +176,7 @@ _NVIDIA = {8: "yuv420p", 10: "p010le"}
 CODECS = {
     "h264": Codec("libx264", "mp4", _YUV420, _x264),
     "h265": Codec("libx265", "mp4", _YUV420, _x265, tag="hvc1"),
-    "av1": Codec("libsvtav1", "mp4", _YUV420, _svt),
+    "av1": Codec("libsvtav1", "mp4", _YUV420, _svt, smallest=64),
     "ffv1": Codec("ffv1", "mp4", {8: "yuv444p", 10: "yuv444p10le"}, _ffv1),
     "prores": Codec("prores_ks", "mov", {10: "yuv422p10le"}, _prores, has_full_range=False),
     "h264 (NVIDIA)": Codec("h264_nvenc", "mp4", {8: "yuv420p"}, _nvenc(51), _NVIDIA, is_hardware=True),

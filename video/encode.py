@@ -76,7 +76,7 @@ def explained(error: FFmpegError | OSError, encoding: Encoding, look: Look) -> E
     height, width = look.encoded_size
     return UnwritableVideo(
         f"{encoding.codec} cannot write frames of {width}x{height} with {encoding.bits} bits ({error.strerror}). "
-        "Choose another codec or a smaller size."
+        "Choose another codec or size."
     )
 
 

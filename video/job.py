@@ -9,6 +9,7 @@ from ..engine import arguments
 from . import codecs, parts
 from .codecs import Encoding
 from .encode import Look, need_of
+from .errors import UnwritableVideo
 from .reader import Clip
 from .source import Source
 
@@ -69,15 +70,14 @@ def prepare_video(
         model: an UPSCALE_MODEL, from `load_model` or any other loader.
         source, clip: a video, and what `read_clip` says of it.
         size: height and width of the result; None for the model's scale.
-        tile, overlap, preset: see `engine.upscale`.
+        tile, overlap, preset, reuse_frames, tolerance: see `engine.upscale` and `engine.session`.
         multiple_of: height and width are padded to a multiple of this by repeating the last row and column.
         codec: one of `available()`.
         quality: 0 (small file) to 100 (nothing lost, where the codec can).
         bit_depth: "auto" (10 for a source of more than 8 bits), 8 or 10.
-        reuse_frames, tolerance: see `engine.session`.
 
     Raises:
-        UnwritableVideo: the codec cannot be opened here.
+        UnwritableVideo: the codec cannot be opened here, or takes no frames so small.
         ValueError: an argument is not as described.
     """
     arguments.upscale_model(model)
@@ -89,6 +89,18 @@ def prepare_video(
     job = engine.prepare(model, clip.shape, size=size, tile=tile, overlap=overlap, preset=preset)
     color = replace(clip.color, is_full_range=clip.color.is_full_range and codecs.CODECS[codec].has_full_range)
     look = Look(job.size, lcm(need_of(encoding), multiple_of), color, clip.aspect, clip.rate)
+    _require_size(encoding, look)
     settings = clip.window, job.sizes, str(job.dtype), job.limits, encoding, look, reuse_frames, tolerance
     name = parts.fingerprint(source, model, *settings)
     return VideoJob(source, clip, job, encoding, look, reuse_frames, tolerance, name)
+
+
+def _require_size(encoding: Encoding, look: Look) -> None:
+    """Raises UnwritableVideo if the codec takes no frames so small; SVT-AV1 would wait for ever."""
+    height, width = look.encoded_size
+    least = codecs.CODECS[encoding.codec].smallest
+    if min(height, width) < least:
+        raise UnwritableVideo(
+            f"{encoding.codec} needs frames of at least {least}x{least}; these are {width}x{height}. "
+            "Choose another codec or a larger size."
+        )

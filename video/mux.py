@@ -77,7 +77,11 @@ def choose_container(source: Source, clip: Clip, video: Path, containers: Sequen
     with opened(source) as container, av.open(video) as pictures:
         wanted = beside(container, video_stream(container, clip.name))
         carried = {
-            name: [stream for stream in wanted if carries(name, pictures.streams.video[0], stream)]
+            name: [
+                stream
+                for stream in wanted
+                if not _lacks_times(stream, container) and carries(name, pictures.streams.video[0], stream)
+            ]
             for name in containers
         }
         # the first of those with the most; a cover picture alone is no reason for another container
@@ -86,6 +90,16 @@ def choose_container(source: Source, clip: Clip, video: Path, containers: Sequen
         if best == MATROSKA and clip.aspect != 1 and pictures.streams.video[0].codec_context.name not in ASPECT_INSIDE:
             lost.append(f"the pixel aspect {clip.aspect.numerator}:{clip.aspect.denominator} (h264 and h265 keep it)")
         return Kept(best, tuple(stream.index for stream in carried[best]), tuple(lost))
+
+
+def _lacks_times(stream: Stream, container: InputContainer) -> bool:
+    """Whether packets cannot be copied: Matroska does not say when to decode those of a video with B-frames."""
+    return (
+        stream.type == "video"
+        and not is_cover(stream)
+        and container.format.name.startswith(MATROSKA)
+        and bool(getattr(stream.codec_context, "has_b_frames", True))
+    )
 
 
 def beside(container: InputContainer, pictures: Stream) -> list[Stream]:
@@ -126,6 +140,14 @@ def added(container: OutputContainer, template: Any) -> Any:
     return container.add_stream_from_template(template, opaque=True)
 
 
+def added_pictures(container: OutputContainer, template: Any) -> Any:
+    """As `added`, with the tag by which players know H.265 and the kinds of ProRes; FFmpeg would write its default."""
+    stream = added(container, template)
+    if container.format.name != MATROSKA:
+        stream.codec_context.codec_tag = template.codec_context.codec_tag
+    return stream
+
+
 def write_video(
     source: Source, clip: Clip, parts: Sequence[Part], kept: Kept, target: Path, check: Callable[[], None]
 ) -> None:
@@ -137,7 +159,7 @@ def write_video(
         streams = [container.streams[index] for index in kept.streams]
         options = options_of(kept.container, clip.time_base, streams)
         with av.open(target, "w", format=kept.container, options=options) as out:
-            pictures = added(out, first.streams.video[0])
+            pictures = added_pictures(out, first.streams.video[0])
             pictures.time_base, pictures.sample_aspect_ratio = clip.time_base, clip.aspect
             copy_tags(video_stream(container, clip.name), pictures)
             others = {stream.index: added(out, stream) for stream in streams}

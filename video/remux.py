@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.container import OutputContainer
 
 from .errors import UnwritableVideo
-from .mux import added, beside, carries, copy_tags, described, kept_tags, options_of, suffix_of
+from .mux import added, added_pictures, beside, carries, copy_tags, described, kept_tags, options_of, suffix_of
 from .source import Source, base_of, is_empty, name_of, opened, video_stream
 
 
@@ -32,7 +31,10 @@ def remux(source: Source, target: Path | io.BytesIO, container: str, tags: Mappi
         kept = [stream for stream in others if carries(container, pictures, stream)]
         options = options_of(container, base_of(pictures), kept)
         with av.open(_place(target), "w", format=container, options=options) as out:
-            streams = {stream.index: _copied(out, stream) for stream in (pictures, *kept)}
+            streams = {pictures.index: added_pictures(out, pictures)} | {each.index: added(out, each) for each in kept}
+            for index, stream in streams.items():
+                stream.time_base = base_of(origin.streams[index])
+                copy_tags(origin.streams[index], stream)
             streams[pictures.index].sample_aspect_ratio = pictures.sample_aspect_ratio
             out.metadata.update({**kept_tags(origin.metadata), **tags})
             out.set_chapters(origin.chapters())
@@ -41,13 +43,6 @@ def remux(source: Source, target: Path | io.BytesIO, container: str, tags: Mappi
                     packet.stream = streams[packet.stream.index]
                     out.mux(packet)
         return tuple(described(stream) for stream in others if stream not in kept)
-
-
-def _copied(out: OutputContainer, stream: Any) -> Any:
-    copy = added(out, stream)
-    copy.time_base = base_of(stream)
-    copy_tags(stream, copy)
-    return copy
 
 
 def _place(target: Path | io.BytesIO) -> Any:

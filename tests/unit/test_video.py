@@ -11,7 +11,7 @@ import pytest
 from apisr_pack.engine import Callbacks
 from apisr_pack.tests import clips, ffprobe, same_video
 from apisr_pack.tests.standins import NearestModel
-from apisr_pack.video import UnreadableVideo, available, run, upscale_video
+from apisr_pack.video import UnreadableVideo, UnwritableVideo, available, remux, run, upscale_video
 
 FAST = (
     "vfr mp4",
@@ -64,6 +64,37 @@ def test_files_without_times_play_at_their_rate(tmp_path: Path) -> None:
     _, result, _ = upscaled("avi b-frames", tmp_path)
     starts = [start for start, _ in same_video.shown(result)]
     assert starts == [Fraction(frame, 24) for frame in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("codec", "quality", "tag"),
+    [("h264", 65, "avc1"), ("h265", 65, "hvc1"), ("av1", 65, "av01"), ("prores", 10, "apco"), ("prores", 100, "ap4h")],
+)
+def test_the_tag_by_which_players_know_the_codec_is_kept(codec: str, quality: int, tag: str, tmp_path: Path) -> None:
+    _, result, _ = upscaled("anamorphic", tmp_path, codec=codec, quality=quality)
+    assert ffprobe.video(result)["codec_tag_string"] == tag
+    copy = tmp_path / f"copy{result.suffix}"
+    remux(result, copy, result.suffix[1:], {})
+    assert ffprobe.video(copy)["codec_tag_string"] == tag
+
+
+def test_frames_too_small_for_the_codec_are_refused(tmp_path: Path) -> None:
+    """SVT-AV1 waits for ever at some such sizes, like 4096x4."""
+    words = r"^av1 needs frames of at least 64x64; these are 96x32\. Choose another codec or a larger size\.$"
+    with pytest.raises(UnwritableVideo, match=words):
+        upscaled("anamorphic", tmp_path, codec="av1", size=(32, 96))
+
+
+def test_a_second_video_that_cannot_be_copied_is_said(tmp_path: Path) -> None:
+    """Matroska does not say when to decode packets of B-frames."""
+    source = tmp_path / "two.mkv"
+    with clips.opened(source) as out:
+        reordered = {"options": {"bf": "2", "b-adapt": "0"}}
+        clips.write(out, *(clips.add_video(out, clips.sliding(12), **reordered) for _ in range(2)))
+    told = list[str]()
+    result = upscale_video(NearestModel(2), source, tmp_path / "result", callbacks=Callbacks(tell=told.append))
+    assert len(ffprobe.frames(result)) == 12
+    assert "two.mkv: video 1 (h264) cannot be stored in mp4, and is left out." in told
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265", "av1", "ffv1", "prores"])
