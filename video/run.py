@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import engine
 from ..apisr_archs.text import shown
-from ..engine import Callbacks, Cancelled, Placement, devices
+from ..engine import Callbacks, Cancelled, Placement, arguments, devices
 from ..engine.options import DEFAULT_PLACEMENT, NO_CALLBACKS
 from . import codecs, disk, mux, parts
 from .encode import Planes, encode_part, explained, stored
@@ -267,6 +267,7 @@ def upscale_video(
     target = Path(target).absolute()  # see `source.opened`
     if not target.name:
         raise ValueError(f"target is {str(target)!r}; expected the path of the file to write.")
-    job = prepare_video(model, source, read_clip(source, Window(*window)), **settings)
+    start, duration = (arguments.not_negative(value, f"window[{place}]") for place, value in enumerate(window))
+    job = prepare_video(model, source, read_clip(source, Window(start, duration)), **settings)
     folder = target.with_name(f"{target.name}.parts")
     return run_video(model, job, target, folder, placement, callbacks, on_frame, cpu_fallback=cpu_fallback)

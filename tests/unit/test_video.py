@@ -66,6 +66,7 @@ def test_files_without_times_play_at_their_rate(tmp_path: Path) -> None:
     assert starts == [Fraction(frame, 24) for frame in range(12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codec", "quality", "tag"),
     [("h264", 65, "avc1"), ("h265", 65, "hvc1"), ("av1", 65, "av01"), ("prores", 10, "apco"), ("prores", 100, "ap4h")],
@@ -97,6 +98,7 @@ def test_a_second_video_that_cannot_be_copied_is_said(tmp_path: Path) -> None:
     assert "two.mkv: video 1 (h264) cannot be stored in mp4, and is left out." in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "h265", "av1", "ffv1", "prores"])
 def test_a_shape_of_pixels_that_is_lost_is_said(codec: str, tmp_path: Path) -> None:
     source, told = clips.CLIPS["anamorphic"](tmp_path), list[str]()
@@ -107,6 +109,7 @@ def test_a_shape_of_pixels_that_is_lost_is_said(codec: str, tmp_path: Path) -> N
     assert is_kept == (lost not in told) == (codec in ("h264", "h265"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("codec", ["ffv1", "h264", "h265", "av1"])
 def test_flat_colours_come_out(codec: str, bits: int, tmp_path: Path) -> None:

@@ -233,6 +233,8 @@ def test_a_fade_keeps_its_steps_under_a_tolerance(tmp_path: Path) -> None:
         ({"codec": "vp9"}, "codec is 'vp9'; expected one of: h264, h265"),
         ({"quality": 101}, "quality is 101; expected 0 (small file) to 100"),
         ({"quality": float("nan")}, "quality is nan"),
+        ({"window": (-1, 0.5)}, "window[0] is -1; expected at least 0"),
+        ({"window": (0, float("inf"))}, "window[1] is inf; expected at least 0, and a finite number"),
         ({"quality": "high"}, "quality is 'high'"),
         ({"quality": None}, "quality is None"),
         ({"bit_depth": 12}, "bit_depth is 12; expected one of: auto, 8, 10"),
