@@ -22,6 +22,8 @@ class ApisrError(Exception):
     """Base class of the errors that this pack raises. The text can be written to every output (see `printable`)."""
 
     __module__ = "apisr"
+    key = ""
+    """Names the short form of the text, for places with little room. Empty: its first sentence is short enough."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -35,25 +37,39 @@ class ApisrError(Exception):
 class MissingWeights(ApisrError):
     """The requested model file is not on this machine."""
 
+    key = "not_here"
+
 
 class CorruptWeights(ApisrError):
     """The file is not a weight file, or is incomplete."""
+
+    key = "damaged"
 
 
 class UnsafeWeights(ApisrError):
     """The file could run code when loaded; it was not loaded."""
 
+    key = "unsafe"
+
 
 class UnsupportedWeights(ApisrError):
     """The file holds weights, but not those of a supported image-to-image network."""
+
+    key = "no_model"
 
 
 class NotEnoughMemory(ApisrError):
     """The output, or even the smallest tile, does not fit into memory."""
 
+    key = "memory"
+
 
 class DownloadFailed(ApisrError):
     """A download failed, or the downloaded file could not be verified."""
+
+    def __init__(self, text: str = "", key: str = "not_fetched") -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class EscapedTraceback(ApisrError):
@@ -86,6 +102,7 @@ def printable_errors(function: Callable[_Arguments, _Result]) -> Callable[_Argum
 def _printable_copy(error: Exception) -> Exception:
     try:
         copy: Exception = type(error)(printable(str(error)))
+        vars(copy).update(vars(error))
     except Exception:  # the class takes other arguments
         copy = ApisrError(_last_lines(error))
     return copy if _is_printable(_last_lines(copy)) else ApisrError(_last_lines(error))

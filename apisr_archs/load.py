@@ -77,6 +77,7 @@ def load_model(
         # ComfyUI runs nodes in inference mode; tensors created in it cannot be used with autograd outside
         with torch.inference_mode(False), torch.no_grad():
             model = _read_model(path)
+            model.name = path.name
             _refuse_precision(path, model, precision)
             if model.dtype != dtype:
                 set_precision(model, precision)

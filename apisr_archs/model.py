@@ -32,6 +32,8 @@ class UpscaleModel(ImageModelDescriptor[nn.Module]):
     """
 
     facts: Facts
+    name = ""
+    """The name of the file that it was loaded from, without a folder."""
     needs_autocast = False
     """Whether the network, in half precision, has failed because it creates fp32 tensors itself."""
 

@@ -26,26 +26,31 @@ It does not depend on ComfyUI. Its modules, in the order in which data passes th
 
 from .alpha import ALPHA_MODES, with_mask
 from .estimate import bytes_for
-from .job import Job, prepare
-from .options import Callbacks, Placement
+from .job import Job, job_of, prepare
+from .options import BatchState, Callbacks, OnResult, Placement
 from .progress import Cancelled
 from .run import session, upscale, upscale_batch
 from .sizes import RESIZE_MODES, passes, target_size
 from .stream import Session
-from .tiling import PRESETS, Plan, Segment, plan
+from .tiling import PRESETS, Limits, Place, Plan, Segment, plan
 
 __all__ = [
     "ALPHA_MODES",
     "PRESETS",
     "RESIZE_MODES",
+    "BatchState",
     "Callbacks",
     "Cancelled",
     "Job",
+    "Limits",
+    "OnResult",
+    "Place",
     "Placement",
     "Plan",
     "Segment",
     "Session",
     "bytes_for",
+    "job_of",
     "passes",
     "plan",
     "prepare",

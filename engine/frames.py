@@ -10,11 +10,12 @@ from torch import Tensor
 from . import alpha, pixels, reuse
 from .deliver import Delivery
 from .job import Job
+from .options import Callbacks, OnResult
 from .progress import Progress
 
 CountTiles = Callable[[int, int], None]
 """Called before each tile with the number of tiles done and the total."""
-UpscalePicture = Callable[[Tensor, Tensor, CountTiles], None]
+UpscalePicture = Callable[[Tensor, Tensor, CountTiles, OnResult | None], None]
 """Upscales a picture (H, W, c) into an output (H * scale, W * scale, c), both given."""
 
 
@@ -28,7 +29,7 @@ class Frames:
         delivery: Delivery,
         progress: Progress,
         canvas_device: torch.device,
-        is_out_of_memory: Callable[[BaseException], bool],
+        callbacks: Callbacks,
     ) -> None:
         """canvas_device: the device where results are collected before they are resized."""
         self.job = job
@@ -36,7 +37,7 @@ class Frames:
         self.delivery = delivery
         self.progress = progress
         self.canvas_device = canvas_device
-        self.is_out_of_memory = is_out_of_memory
+        self.callbacks = callbacks
         self.canvas: Tensor | None = None  # flat; holds the network's last result if results are resized
         self.passes_done = 0
         self.count = self.copied = self.in_part = 0  # numbers of pictures
@@ -54,12 +55,12 @@ class Frames:
         self.count += 1
         self.delivery.prepare(output)
         if picture.shape[-1] == 4:
-            self._passes(alpha.extended_colors(picture), output[..., :3])
+            self._passes(alpha.extended_colors(picture), output[..., :3], self.callbacks.on_result)
             self._alpha(picture[..., 3:].clamp(0, 1), output[..., 3:])
         elif parts and previous is not None:
             self._update(picture, parts, previous, output)
         else:
-            self._passes(picture, output)
+            self._passes(picture, output, self.callbacks.on_result)
 
     def hold(self) -> None:
         """Count a picture whose result is the previous one."""
@@ -68,6 +69,10 @@ class Frames:
         self.copied += 1
         self.saved += 1
         self.passes_done += self.job.passes_per_picture
+
+    def skip(self, count: int) -> None:
+        """Count pictures that were finished before."""
+        self.passes_done += count * self.job.passes_per_picture
 
     def close(self) -> None:
         """Wait until all pictures are written, and report the final progress."""
@@ -89,19 +94,19 @@ class Frames:
     def _begin(self) -> None:
         self.progress.begin(self.passes_done, max(self.passes_done, self.job.count * self.job.passes_per_picture))
 
-    def _passes(self, picture: Tensor, output: Tensor) -> None:
+    def _passes(self, picture: Tensor, output: Tensor, on_result: OnResult | None = None) -> None:
         """Run all passes of the network: (H, W, c) into (H', W', c)."""
         for size in self.job.sizes[:-1]:
             intermediate = picture.new_empty((*size, picture.shape[-1]), dtype=torch.float32)
-            self._pass(picture, intermediate)
+            self._pass(picture, intermediate, on_result)
             self.delivery.wait()
             picture = intermediate
-        self._pass(picture, output)
+        self._pass(picture, output, on_result)
 
-    def _pass(self, picture: Tensor, output: Tensor) -> None:
+    def _pass(self, picture: Tensor, output: Tensor, on_result: OnResult | None) -> None:
         self._begin()
         canvas = self._canvas(picture, output)
-        self.upscale_tiles(picture, canvas, self.progress.tile)
+        self.upscale_tiles(picture, canvas, self.progress.tile, on_result)
         if canvas is not output:
             self._resize(canvas, output)
         self.passes_done += 1
@@ -127,7 +132,7 @@ class Frames:
         try:
             return output.new_empty(size, device=self.canvas_device)
         except Exception as error:
-            if not self.is_out_of_memory(error):
+            if not self.callbacks.is_out_of_memory(error):
                 raise
         self.canvas_device = output.device
         return output.new_empty(size)
@@ -141,7 +146,7 @@ class Frames:
         try:
             resized = pixels.resize(canvas, size)
         except Exception as error:
-            if canvas.device == output.device or not self.is_out_of_memory(error):
+            if canvas.device == output.device or not self.callbacks.is_out_of_memory(error):
                 raise
         if resized is None:
             self.canvas_device = output.device
@@ -169,7 +174,7 @@ class Frames:
         scale = self.job.facts.scale
         source = part.read.of(picture)
         patch = canvas.new_empty((source.shape[0] * scale, source.shape[1] * scale, source.shape[2]))
-        self.upscale_tiles(source, patch, on_tile)
+        self.upscale_tiles(source, patch, on_tile, None)
         self.delivery.wait()
         part.taken.of(canvas, scale).copy_(part.taken.within(part.read).of(patch, scale))
 

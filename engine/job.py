@@ -19,6 +19,7 @@ from .tiling import PRESETS, Limits, Plan, gathers_means, plan
 Size = tuple[int, int]
 """Height and width, in pixels."""
 
+NO_LIMITS = Limits(None, None, "exact")
 CANVAS_SHARE = 0.25
 """Results are collected and resized on the GPU if that takes at most this share of the budget there."""
 
@@ -132,6 +133,14 @@ class Job:
         counted = self.room(network + self.canvas_bytes, device, output_device).canvas
         return self.room(network + counted, device, output_device)
 
+    def pixels(self, plans: Sequence[Plan]) -> int:
+        """Input pixels that the network computes for the whole batch, with halos, if nothing is reused.
+
+        plans: of each pass.
+        """
+        once = sum(len(each) * each.tile[0] * each.tile[1] for each in plans)
+        return self.count * once * self.passes_per_picture // len(self.sizes)
+
     def describe(self, plans: Sequence[Plan]) -> str:
         """One line for the user: how many pictures, how large, and how they are computed."""
         height, width = self.size
@@ -173,10 +182,24 @@ def prepare(
     Raises:
         ValueError: an argument is not as described there.
     """
+    dtype = getattr(model, "dtype", torch.float32)
     one_of(preset, "preset", PRESETS)
+    limits = Limits(tile, overlap, preset)
+    return job_of(facts_of(model), dtype, shape, size=size, limits=limits, alpha_by=alpha_by)
+
+
+def job_of(
+    facts: Facts,
+    dtype: torch.dtype,
+    shape: Sequence[int],
+    *,
+    size: Size | None = None,
+    limits: Limits = NO_LIMITS,
+    alpha_by: str = "filter",
+) -> Job:
+    """As `prepare`, for a network of which only the facts and the dtype are known."""
     one_of(alpha_by, "alpha_by", ALPHA_MODES)
     count, height, width, channels = shape
-    facts = facts_of(model)
     wanted = size or (height * facts.scale, width * facts.scale)
     return Job(
         count=count,
@@ -185,7 +208,7 @@ def prepare(
         channels=channels,
         sizes=tuple(passes(height, width, facts.scale, wanted)),
         facts=facts,
-        dtype=getattr(model, "dtype", torch.float32),
-        limits=Limits(tile, overlap, preset),
+        dtype=dtype,
+        limits=limits,
         alpha_by=alpha_by,
     )

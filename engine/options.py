@@ -4,13 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..apisr_archs import is_out_of_memory
 from ..apisr_archs.text import get_logger
 from . import devices
 from .progress import OnTile
+from .tiling import Place
 
 log = get_logger(__name__)
+
+OnResult = Callable[[Tensor, Place], None]
+"""Called with each tile of a picture that the network has finished, (h, w, C) in [0, 1] on the network's device, and
+its place. Not called for alpha, nor for a picture of which only parts are computed."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,25 @@ class Callbacks:
     is_cancelled: Callable[[], bool] | None = None
     """Called after each layer; may raise an exception of its own instead of returning True."""
     tell: Callable[[str], None] = log.info
-    """Called with a line of text for the user: the plan, reused frames, fallbacks."""
+    """Called with a line of text about how the job runs: the plan, reused frames."""
+    warn: Callable[[str], None] = log.warning
+    """Called with a line of text that the user should see: pixels that are no numbers, the CPU instead of the GPU."""
+    on_result: OnResult | None = None
+    """See `OnResult`."""
     is_out_of_memory: Callable[[BaseException], bool] = is_out_of_memory
     """Whether an exception means that memory ran out, so that smaller tiles may help."""
+
+
+@dataclass
+class BatchState:
+    """The state of a batch, which a later run can go on from if this one is stopped."""
+
+    output: Tensor | None = None
+    """(B, H', W', C); None before the first run."""
+    done: int = 0
+    """Number of finished pictures at its beginning."""
+    reused: float = 0.0
+    """Share of the work of the last run that reuse has saved, from 0 to 1."""
 
 
 DEFAULT_PLACEMENT, NO_CALLBACKS = Placement(), Callbacks()

@@ -17,7 +17,7 @@ from .conditions import Conditions
 from .frames import Frames
 from .job import Job, Room, prepare
 from .network import Network
-from .options import DEFAULT_PLACEMENT, NO_CALLBACKS, Callbacks, Placement
+from .options import DEFAULT_PLACEMENT, NO_CALLBACKS, BatchState, Callbacks, Placement
 from .output import allocate_output
 from .progress import OnTile, Progress
 from .reuse import Comparison, Exact
@@ -55,7 +55,7 @@ def session(
         _move(model, device)
         room = _room(job, placement, device)
         conditions = Conditions(job.facts, device, job.dtype, room.network, job.limits)
-        network = Network(model, device, job.dtype, job.facts.scale, job.facts.minimum, _once(callbacks.tell))
+        network = Network(model, device, job.dtype, job.facts.scale, job.facts.minimum, _once(callbacks.warn))
         progress = Progress(callbacks.on_tile, callbacks.is_cancelled)
         callbacks.tell(job.describe([conditions.plan(*size) for size in job.inputs]))
         with deliver.make_delivery(device, output_device) as delivery, progress.hooked(network.module):
@@ -68,7 +68,7 @@ def session(
                 check=progress.check,
             )
             canvas_device = device if room.canvas_on_device else output_device
-            frames = Frames(job, tiler.upscale, delivery, progress, canvas_device, callbacks.is_out_of_memory)
+            frames = Frames(job, tiler.upscale, delivery, progress, canvas_device, callbacks)
             opened = Session(frames, placement, callbacks, device, comparison)
             yield opened
             opened.close()
@@ -143,7 +143,7 @@ def upscale(
     images = arguments.pictures(images)
     size = None if size is None else arguments.output_size(size)
     placement = _placement(model, device, budget, output_dtype, output_device)
-    callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, is_out_of_memory)
+    callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, tell or log.warning, None, is_out_of_memory)
     if not len(images):
         return _empty_batch(model, images, size, placement)
     job = prepare(model, images.shape, size=size, tile=tile, overlap=overlap, preset=preset, alpha_by=alpha_by)
@@ -183,23 +183,39 @@ def upscale_batch(
     *,
     reuse_frames: bool = True,
     cpu_fallback: bool = False,
+    state: BatchState | None = None,
 ) -> Tensor:
     """Like `upscale`, for a `Job` that has been prepared already.
 
     Args:
         images: (B, H, W, C) of the shape given to `prepare`; B at least 1.
         reuse_frames, cpu_fallback: see `upscale`.
+        state: of an earlier run of the same job on the same images that did not reach its end: this one goes on from
+            its finished pictures. It is updated, also if this run does not reach its end either.
     """
+    state = state or BatchState()
     device = placement.device or _device_of(model)
     shape = (job.count, *job.size, job.channels)
-    with devices.without_gradients(device):
-        output = allocate_output(shape, placement.output_dtype, placement.output_device, callbacks.is_out_of_memory)
+    if state.output is None:
+        with devices.without_gradients(device):
+            made = allocate_output(shape, placement.output_dtype, placement.output_device, callbacks.is_out_of_memory)
+            state.output = made
+    output = state.output
     if placement.budget is None:
         budget = devices.network_budget(output.nbytes, device, placement.output_device)
         placement = replace(placement, device=device, budget=budget)
     with session(model, job, placement, callbacks, reuse_frames=reuse_frames, cpu_fallback=cpu_fallback) as opened:
-        for picture, result in zip(images, output, strict=True):
-            opened.put(picture, result)
+        opened.skip(state.done)
+        finished = state.done
+        try:
+            for picture, result in zip(images[finished:], output[finished:], strict=True):
+                opened.put(picture, result)
+                finished += 1
+        except BaseException:
+            opened.wait()
+            state.done = finished
+            raise
+    state.done, state.reused = finished, opened.reused
     return output
 
 

@@ -59,6 +59,14 @@ class Session:
             with explain_out_of_memory(self.callbacks.is_out_of_memory, self.network_device):
                 self.frames.delivery.copy(output, result)
 
+    def skip(self, count: int) -> None:
+        """Count pictures that an earlier run has finished."""
+        self.frames.skip(count)
+
+    def wait(self) -> None:
+        """Wait until the results so far are written."""
+        self.frames.delivery.wait()
+
     def forget(self) -> None:
         """Compute the next picture as if it were the first."""
         self.last = None
@@ -127,7 +135,7 @@ class Session:
         if clean is not picture and not self.has_reported_nan:
             self.has_reported_nan = True
             number, count = self.frames.count + 1, self.frames.job.count
-            self.callbacks.tell(
+            self.callbacks.warn(
                 f"Picture {number} of {count} has pixels that are not numbers (NaN). They are treated as black."
             )
         return clean

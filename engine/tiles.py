@@ -13,6 +13,7 @@ from .conditions import Conditions, Tried, learned, smaller
 from .deliver import Delivery
 from .means import gather_means
 from .network import Network
+from .options import OnResult
 from .stitch import Stitcher
 from .tiling import MEANS_ROUNDS, Plan, gathers_means
 
@@ -53,7 +54,12 @@ class Tiler:
         self.largest_measured = estimate.LEARN_FROM - 1  # in input pixels; only larger tiles are measured
 
     def upscale(
-        self, picture: Tensor, output: Tensor, on_tile: CountTiles | None = None, means: list[Tensor] | None = None
+        self,
+        picture: Tensor,
+        output: Tensor,
+        on_tile: CountTiles | None = None,
+        on_result: OnResult | None = None,
+        means: list[Tensor] | None = None,
     ) -> None:
         """Upscale a picture (H, W, 1 or 3) into `output`, (H * scale, W * scale, 1 or 3).
 
@@ -82,6 +88,8 @@ class Tiler:
                 return
             if tile is None:
                 tile = self._in_smaller_tiles(source, output, means)
+            if on_result:
+                on_result(tile, current.place(y, x))
             self.delivery.put(stitcher, tile, y, x)
             del tile  # free its memory before the next one is computed
 

@@ -14,6 +14,7 @@ the whole overlap, as in core ComfyUI, gives weight to a tile's outermost pixels
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,6 +59,15 @@ class Segment:
     """Number of output pixels, starting at `first`, that are blended with the previous tile's."""
 
 
+class Place(NamedTuple):
+    """Where something lies in a picture, as fractions of its height and width."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
 @dataclass(frozen=True)
 class Plan:
     """The tiles of one image: every row segment crossed with every column segment. All tiles have the same shape."""
@@ -88,6 +98,12 @@ class Plan:
         """The part of the picture (H, W, C) that a tile reads, as a view."""
         y, x = self.rows[row], self.columns[column]
         return picture[y.start : y.start + y.length, x.start : x.start + x.length]
+
+    def place(self, row: int, column: int) -> Place:
+        """Where a tile lies."""
+        y, x = self.rows[row], self.columns[column]
+        height, width = (side / self.scale for side in self.size)
+        return Place(y.start / height, x.start / width, (y.start + y.length) / height, (x.start + x.length) / width)
 
     def __len__(self) -> int:
         """The number of tiles."""

@@ -15,6 +15,10 @@ from ..apisr_archs.text import get_logger
 log = get_logger(__name__)
 
 FOLDER = "upscale_models"
+LEGACY_FOLDER = "apisr"
+"""Where an earlier APISR pack kept its models, in ComfyUI's folder models. Only read."""
+UNLISTED = "realesr-animevideov3.pth"
+"""The bundled model as its authors publish it: listed only where it is there."""
 BUNDLED = "realesr-animevideov3 (bundled)"
 BUNDLED_FILE = Path(__file__).parent.parent / "models" / "realesr-animevideov3.safetensors"
 
@@ -25,7 +29,24 @@ def names() -> list[str]:
     """All entries: the bundled model, the zoo (downloaded or not), then the user's other upscale models."""
     files = _files()
     known = [_find_entry(model.file, files) or model.file for model in zoo.ZOO]
-    return [BUNDLED, *known, *(name for name in files if name not in known)]
+    listed = [name for name in known if name != UNLISTED or name in files]
+    return [BUNDLED, *listed, *(name for name in files if name not in known)]
+
+
+def published(name: str) -> zoo.ZooModel | None:
+    """The published model behind an entry; for the bundled one, that which it was made from."""
+    return zoo.find(UNLISTED if name == BUNDLED else name)
+
+
+def file_name(name: str) -> str:
+    """The name of the file behind an entry, without folders."""
+    return BUNDLED_FILE.name if name == BUNDLED else _with_slashes(name).rpartition("/")[2]
+
+
+def short_name(name: str) -> str:
+    """A name for places with little room: "RRDB 4x" for a published model, else the file's name."""
+    known = published(name)
+    return f"{known.architecture} {known.scale}x" if known else file_name(name)
 
 
 def find(name: str) -> Path | None:
@@ -37,7 +58,7 @@ def find(name: str) -> Path | None:
         return BUNDLED_FILE
     listed = _entry(name)
     # folder_paths.get_full_path would log broken links, and fail if the log's encoding cannot write their names
-    paths = (Path(folder, listed) for folder in folder_paths.get_folder_paths(FOLDER)) if listed else ()
+    paths = (Path(folder, listed) for folder in _folders()) if listed else ()
     return next((path for path in paths if path.is_file()), None)  # None if it was just deleted
 
 
@@ -128,14 +149,30 @@ def locate(name: str, download: bool) -> Path | zoo.ZooModel:
 
 def _refuse_broken_link(name: str) -> None:
     listed = _entry(name)
-    for folder in folder_paths.get_folder_paths(FOLDER):
+    for folder in _folders():
         path = Path(folder, listed or "")
         if listed and path.is_symlink() and not path.exists():
             raise MissingWeights(broken_link(path))
 
 
+def _folders() -> list[str]:
+    """The folders for upscale models, then those of the earlier pack, which may have registered others itself."""
+    legacy, _ = folder_paths.folder_names_and_paths.get(LEGACY_FOLDER, ([], ()))
+    default = str(Path(folder_paths.models_dir, LEGACY_FOLDER))
+    return [*folder_paths.get_folder_paths(FOLDER), *dict.fromkeys([*legacy, default])]
+
+
 def _files() -> list[str]:
-    """ComfyUI's list of files in the folders for upscale models, including broken links."""
+    """The models in all these folders, including broken links."""
+    listed = _upscale_models()
+    legacy = _folders()[len(folder_paths.get_folder_paths(FOLDER)) :]
+    found = (name for folder in legacy for name in folder_paths.recursive_search(folder)[0])
+    models = folder_paths.filter_files_extensions(list(found), folder_paths.supported_pt_extensions)
+    return [*listed, *(name for name in models if name not in listed)]
+
+
+def _upscale_models() -> list[str]:
+    """ComfyUI's list of files in the folders for upscale models."""
     try:
         return folder_paths.get_filename_list(FOLDER)
     except (OSError, UnicodeEncodeError):  # a folder in ComfyUI's cached list was deleted

@@ -10,12 +10,11 @@ import comfy.utils
 import torch
 from comfy import model_management
 from PIL import Image
-from server import PromptServer
 from torch import nn
 
 from .. import apisr_archs, engine
 from ..apisr_archs import NotEnoughMemory
-from ..apisr_archs.text import escaped, get_logger
+from ..apisr_archs.text import get_logger
 from ..engine import Job, devices
 
 log = get_logger(__name__)
@@ -79,11 +78,8 @@ def loaded(model: Any, job: Job, results_of: ResultsOf = _intermediate) -> Itera
     device = model.patcher.load_device
     network = model.patcher.model
     dtype, output_device = results_of(device)
-    is_shared = devices.share_memory(device, output_device)
-    output_bytes = job.output_bytes(dtype) + job.intermediate_bytes if is_shared else 0
-    canvas_bytes = job.canvas_bytes if is_shared else 0
-    usable = int((_free(model, device) - output_bytes - canvas_bytes) * devices.SHARE)
-    needed = job.needed(usable, device, output_device, COMFORTABLE_SIDE).total
+    output_bytes = result_bytes(job, device, dtype, output_device)
+    needed = needed_bytes(_free(model, device), job, device, dtype, output_device)
     # The networks are small and cannot run partially loaded: buffers and bias tables would be left behind.
     model_management.load_models_gpu([model.patcher], memory_required=needed + output_bytes, force_full_load=True)
     tensors = chain(network.parameters(), network.buffers())
@@ -101,14 +97,27 @@ def loaded(model: Any, job: Job, results_of: ResultsOf = _intermediate) -> Itera
             network.to(model.patcher.offload_device)
 
 
+def result_bytes(job: Job, device: torch.device, dtype: torch.dtype, output_device: torch.device) -> int:
+    """Memory of the network's device that the results will take: none if they are stored elsewhere."""
+    return job.output_bytes(dtype) + job.intermediate_bytes if devices.share_memory(device, output_device) else 0
+
+
+def needed_bytes(free: int, job: Job, device: torch.device, dtype: torch.dtype, output_device: torch.device) -> int:
+    """Memory that the job will ask for beside its results, of `free` bytes."""
+    is_shared = devices.share_memory(device, output_device)
+    canvas_bytes = job.canvas_bytes if is_shared else 0
+    usable = int((free - result_bytes(job, device, dtype, output_device) - canvas_bytes) * devices.SHARE)
+    return job.needed(usable, device, output_device, COMFORTABLE_SIDE).total
+
+
 def _free(model: Any, device: torch.device) -> int:
     """Free bytes on the device without unloading other models."""
     if device.type == "cpu":  # the patcher would also count memory that it could free on the GPU
-        return _free_memory(device)
+        return free_memory(device)
     return max(0, model.patcher.get_free_memory(device) - model_management.extra_reserved_memory())
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
     """Free bytes according to ComfyUI; for RAM, no more than a container's limit allows."""
     free: Any = model_management.get_free_memory(device)
     limit = devices.free_bytes(device) if device.type == "cpu" else None
@@ -133,34 +142,13 @@ def require_room(job: Job) -> None:
     device = model_management.intermediate_device()
     if device.type != "cpu":  # with --gpu-only: unload other models if needed
         model_management.free_memory(needed, device)
-    free = _free_memory(device)
+    free = free_memory(device)
     if needed > free:
         height, width = job.size
         raise NotEnoughMemory(
             f"{job.count} x {width}x{height} pixels take {needed / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB "
             "are free. Upscale fewer pictures at a time, ask for a smaller size, or close other programs."
         )
-
-
-class NodeText:
-    """The text shown on a running node: lines that stay, and one about how far it is."""
-
-    def __init__(self, node_id: str) -> None:
-        self.node_id = node_id
-        self.lines: list[str] = []
-
-    def tell(self, line: str) -> None:
-        """Log a line, and append it to the text."""
-        log.info("%s", line)
-        if line not in self.lines:
-            self.lines.append(line)
-        self.show()
-
-    def show(self, status: str = "") -> None:
-        """Send the text, with a last line that the next call replaces."""
-        lines = [*self.lines, status] if status else self.lines
-        # each message replaces the previous text, so all lines are sent; the transport is UTF-8
-        PromptServer.instance.send_progress_text(escaped("\n".join(lines), "utf-8"), self.node_id)
 
 
 class Bar:

@@ -8,6 +8,30 @@ from comfy_api.latest import io
 from ..engine import PRESETS, arguments
 
 RESIZE_TO = "resize_to"
+MODEL_SCALE = "model scale"
+SEARCH_WORDS = [
+    "apisr",
+    "anime upscale",
+    "upscale anime",
+    "upscaler",
+    "super resolution",
+    "esrgan",
+    "real-esrgan",
+    "realesrgan",
+    "waifu2x",
+    "hires fix",
+    "hi-res",
+    "enlarge",
+    "sprite",
+    "manga",
+    "cartoon",
+    "2x",
+    "4x",
+    "GRL",
+    "RRDB",
+    "DAT",
+]
+"""By which all our nodes for pictures are found."""
 MISREAD_GRL = 'This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.'
 MAX_PIXELS = 16384
 """Maximum side length that can be requested, as in ComfyUI's own nodes."""
@@ -130,7 +154,7 @@ def _refuse_number_without_choice(numbers: Mapping[str, Any]) -> None:
 def _number_inputs() -> dict[str, io.Int.Input | io.Float.Input | None]:
     """Each choice, in menu order, with its nested number input."""
     return {
-        "model scale": None,
+        MODEL_SCALE: None,
         "factor": io.Float.Input(
             "factor", optional=True, default=2.0, min=0.01, max=16.0, step=0.05, tooltip="Times the size of the input."
         ),

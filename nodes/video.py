@@ -1,7 +1,6 @@
 """The node Upscale Video (APISR): UPSCALE_MODEL + VIDEO -> VIDEO."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,9 +10,10 @@ from comfy_api.latest import io
 from .. import engine
 from .. import video as videos
 from ..apisr_archs import facts_of, is_misread_grl
-from ..apisr_archs.errors import printable_errors
 from ..engine import arguments
-from . import host, inputs, video_files
+from . import host, inputs, video_files, words
+from .pictures import log_line
+from .status import NodeStatus, told
 
 SECONDS_BETWEEN_PREVIEWS = 0.3
 
@@ -29,7 +29,7 @@ class APISRUpscaleVideo(io.ComfyNode):
             category="video",
             description="Upscales a video of any length with a model. Frame times, sound and subtitles are kept. "
             "A run that was cut off goes on where it was.",
-            search_aliases=["apisr", "anime", "upscale video", "video super resolution", "enlarge", "4x", "4k"],
+            search_aliases=["video", "upscale video", "video super resolution", "4k", *inputs.SEARCH_WORDS],
             inputs=[*_video_inputs(), *_codec_inputs(), *_work_inputs()],
             hidden=[io.Hidden.unique_id],
             outputs=[io.Video.Output(tooltip='The upscaled video. "Save Video" copies it without loss.')],
@@ -52,7 +52,7 @@ class APISRUpscaleVideo(io.ComfyNode):
         return cls.results.losses(cls.hidden.unique_id)
 
     @classmethod
-    @printable_errors
+    @told
     def execute(
         cls,
         upscale_model: Any,
@@ -79,45 +79,66 @@ class APISRUpscaleVideo(io.ComfyNode):
         settings = {"multiple_of": multiple_of, "codec": codec, "quality": quality, "bit_depth": bit_depth}
         settings |= {"reuse_frames": reuse_frames, "tolerance": tolerance}
         settings |= inputs.tile_limits(tile_size, overlap, tiling)
-        text = host.NodeText(cls.hidden.unique_id)
+        status = NodeStatus(cls.hidden.unique_id)
         if is_misread_grl(upscale_model):
-            text.tell(inputs.MISREAD_GRL)
+            status.warn(inputs.MISREAD_GRL)
         with video_files.source_of(video) as (source, window):
             clip = videos.read_clip(source, window)
             scale = facts_of(upscale_model).scale
             size = engine.target_size(clip.height, clip.width, scale, mode, amount, rounded_to)
             job = videos.prepare_video(upscale_model, source, clip, size=size, **settings)
-            path = video_files.result_named(job.fingerprint) or _run(upscale_model, job, text, cpu_fallback)
+            path = video_files.result_named(job.fingerprint) or _run(upscale_model, job, status, cpu_fallback)
         cls.results.remember(cls.hidden.unique_id, path)
         return io.NodeOutput(video_files.UpscaledVideo(str(path)))
 
 
-def _run(model: Any, job: videos.VideoJob, text: host.NodeText, cpu_fallback: bool) -> Path:
+def _run(model: Any, job: videos.VideoJob, status: NodeStatus, cpu_fallback: bool) -> Path:
     in_flight = replace(job.engine, count=videos.IN_FLIGHT)
     host.require_room(in_flight)
     folder = video_files.parts_folder()
     videos.remove_stale(folder)
     bar = host.Bar()
-    callbacks = engine.Callbacks(bar.advance, host.stop_if_interrupted, text.tell, host.is_out_of_memory)
+    callbacks = engine.Callbacks(
+        bar.advance, host.stop_if_interrupted, log_line, status.warn, is_out_of_memory=host.is_out_of_memory
+    )
     with host.loaded(model, in_flight, videos.results_of) as placement:
         target = video_files.results_folder() / job.fingerprint
-        report = _reporter(bar, text)
-        return videos.run_video(model, job, target, folder, placement, callbacks, report, cpu_fallback=cpu_fallback)
+        reporter = _Reporter(bar, status)
+        path = videos.run_video(
+            model, job, target, folder, placement, callbacks, reporter.report, cpu_fallback=cpu_fallback
+        )
+        reporter.end()
+        return path
 
 
-def _reporter(bar: host.Bar, text: host.NodeText) -> Callable[[videos.Status], None]:
+class _Reporter:
     """Shows frames and the state of the run on the node, a few times a second."""
-    shown_at = 0.0
 
-    def report(status: videos.Status) -> None:
-        nonlocal shown_at
-        if status.done < status.total and time.monotonic() - shown_at < SECONDS_BETWEEN_PREVIEWS:
+    def __init__(self, bar: host.Bar, status: NodeStatus) -> None:
+        self.bar = bar
+        self.status = status
+        self.shown_at = 0.0
+        self.last: videos.Status | None = None
+
+    def report(self, frame: videos.Status) -> None:
+        self.last = frame
+        if frame.done < frame.total and time.monotonic() - self.shown_at < SECONDS_BETWEEN_PREVIEWS:
             return
-        bar.picture(status.picture)
-        text.show(str(status))
-        shown_at = time.monotonic()
+        self.bar.picture(frame.picture)
+        left = words.duration(frame.seconds_left)
+        reused = round(100 * frame.reused)
+        self.status.show(
+            self.status.say("video_frame", n=frame.done, count=max(frame.total, frame.done), time=left),
+            self.status.say("video_pace", fps=f"{frame.fps:.3g}", reused=reused),
+        )
+        self.shown_at = time.monotonic()
 
-    return report
+    def end(self) -> None:
+        if self.last:
+            reused = round(100 * self.last.reused)
+            key = "done_reused" if reused else "done_frames"
+            time_taken = words.duration(self.last.seconds)
+            self.status.end(self.status.say(key, count=self.last.done, time=time_taken, reused=reused))
 
 
 def _video_inputs() -> list[io.Input]:

@@ -25,6 +25,8 @@ from .zoo import ZooModel, how_to_get
 TIMEOUT_S = (10.0, 30.0)
 """Seconds to wait for a connection, and between two bytes."""
 
+NO_CONNECTION = "no connection; is this machine online?"
+
 _ATTEMPTS = 4  # per address: one, plus up to three that resume an interrupted transfer
 _CHUNK = 1 << 16  # bytes
 _STALE_S = 3600.0  # an active download writes far more often than this
@@ -69,7 +71,7 @@ def download(
 
     def report(done: int) -> None:
         if is_cancelled is not None and is_cancelled():
-            raise DownloadFailed(f"The download of {model.file} was cancelled; nothing of it was kept.")
+            raise DownloadFailed(f"The download of {model.file} was cancelled; nothing of it was kept.", "cancelled")
         if on_progress is not None:
             on_progress(done, model.bytes)
 
@@ -97,7 +99,8 @@ def refuse_offline(model: ZooModel, folder: Path) -> None:
     if os.environ.get("APISR_OFFLINE", "").strip().lower() in {"1", "true", "yes"}:
         raise DownloadFailed(
             f"The model file {model.file} is not in {folder}, and APISR_OFFLINE forbids downloading it.\n"
-            f"Start this program without APISR_OFFLINE, or get it by hand.\n{how_to_get(model, folder)}"
+            f"Start this program without APISR_OFFLINE, or get it by hand.\n{how_to_get(model, folder)}",
+            "offline",
         )
 
 
@@ -145,7 +148,8 @@ def _check_space(model: ZooModel, folder: Path) -> None:
     if free < model.bytes:
         raise DownloadFailed(
             f"No room for {model.file} in {folder}: it needs {model.bytes / 1e6:.1f} MB, "
-            f"{free / 1e6:.1f} MB are free.\nFree some space, then run again.\n{how_to_get(model, folder)}"
+            f"{free / 1e6:.1f} MB are free.\nFree some space, then run again.\n{how_to_get(model, folder)}",
+            "no_room",
         )
 
 
@@ -191,8 +195,9 @@ def _fetch_from_any(job: _Job) -> None:
             return
     folder = job.part.parent
     raise DownloadFailed(
-        f"Could not download {job.model.file} into {folder}; nothing of it was kept.\n"
-        f"{''.join(failures)}{how_to_get(job.model, folder)}"
+        f"Could not download {job.model.file}; nothing of it was kept.\n"
+        f"{how_to_get(job.model, folder)}\nWhat was tried:\n{''.join(failures)}".rstrip(),
+        "no_connection" if all(failure.endswith(f"{NO_CONNECTION}\n") for failure in failures) else "not_fetched",
     )
 
 
@@ -270,5 +275,5 @@ def _describe(error: Exception, timeout: tuple[float, float]) -> str:
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
         return f"no data for {timeout[1]:g} s"
     if isinstance(error, requests.ConnectionError):
-        return "no connection; is this machine online?"  # the original message is long and adds nothing
+        return NO_CONNECTION  # the original message is long and adds nothing
     return f"connection failed: {error}"

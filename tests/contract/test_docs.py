@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -78,6 +79,10 @@ def _lists() -> dict[str, ast.expr]:
 LISTS = _lists()
 
 
+def _has_outputs(schema: ast.Call) -> bool:
+    return any(entry.arg == "outputs" for entry in schema.keywords)
+
+
 def _input_names(schema: ast.Call) -> list[str]:
     return [ast.literal_eval(entry.args[0]) for entry in _elements(schema, "inputs")]
 
@@ -86,11 +91,10 @@ def _page(node_id: str) -> str:
     return (PAGES / f"{node_id}.md").read_text(encoding="utf-8")
 
 
-def _rows(page: str, heading: str) -> list[list[str]]:
-    """The cells of the table below `## heading`, without its two header lines."""
+def _entries(page: str, heading: str) -> list[tuple[str, str, str]]:
+    """The list below `## heading`, `- **name** more: text`, as (name, more, text)."""
     section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    table = [line for line in section.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    return re.findall(r"^- \*\*(.+?)\*\* ?(.*?): (.+)$", section, re.MULTILINE)
 
 
 SCHEMAS = _schemas()
@@ -108,32 +112,37 @@ def test_page_begins_with_the_name_in_the_menu(node_id: str) -> None:
 
 @pytest.mark.parametrize("node_id", SCHEMAS)
 def test_page_explains_each_input_in_the_order_of_the_node(node_id: str) -> None:
-    rows = _rows(_page(node_id), "Inputs")
-    assert [name.strip("`") for name, _ in rows] == _input_names(SCHEMAS[node_id])
-    assert all(explanation for _, explanation in rows)
+    entries = _entries(_page(node_id), "Inputs")
+    assert [name for name, _, _ in entries] == _input_names(SCHEMAS[node_id])
 
 
 @pytest.mark.parametrize("node_id", SCHEMAS)
 def test_each_input_and_output_has_a_tooltip(node_id: str) -> None:
-    for keyword in ("inputs", "outputs"):
+    for keyword in ("inputs", "outputs") if _has_outputs(SCHEMAS[node_id]) else ("inputs",):
         for element in _elements(SCHEMAS[node_id], keyword):
             assert _text(element, "tooltip"), ast.unparse(element)
 
 
 @pytest.mark.parametrize("model", zoo.ZOO, ids=lambda model: model.file)
 def test_loader_page_names_each_known_model_with_its_size(model: zoo.ZooModel) -> None:
-    entries = _page("APISRModelLoader").partition("\n## Which model\n")[2].split("\n- ")
-    names = (f"**{model.title.partition(':')[0]}**", f"**{model.file}**")
-    named = [entry for entry in entries if entry.startswith(names)]
+    section = _page("APISRModelLoader").partition("\n## Which model\n")[2].partition("\n## ")[0]
+    entries = section.replace("\n  ", " ").split("\n- ")
+    named = [entry for entry in entries if entry.startswith(f"**{_shown_name(model)}**") or model.file in entry]
     assert len(named) == 1, named
     assert f"{model.bytes / 1e6:.0f} MB" in named[0]
 
 
+def _shown_name(model: zoo.ZooModel) -> str:
+    """The name of a model in the list of the nodes, up to the first comma."""
+    texts = json.loads((ROOT / "locales" / "en" / "main.json").read_text(encoding="utf-8"))["apisr"]
+    return texts[f"label_{Path(model.file).stem}"].partition(",")[0]
+
+
 def test_sizes_in_the_upscale_page_are_what_the_engine_makes() -> None:
-    rows = _rows(_page("APISRUpscale"), "Sizes")
-    assert [mode for mode, *_ in rows] == list(RESIZE_MODES)
-    for mode, amount, result in rows:
-        number = 1.0 if amount == "none" else float(amount)
+    entries = _entries(_page("APISRUpscale"), "Sizes")
+    assert [mode for mode, *_ in entries] == list(RESIZE_MODES)
+    for mode, amount, result in entries:
+        number = float(amount or 1)
         height, width = target_size(600, 800, 4, mode, number)
         assert result.split()[0] == f"{width}x{height}", mode
 

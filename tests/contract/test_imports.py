@@ -13,9 +13,9 @@ THIRD_PARTY = {
     "apisr_archs": {"torch", "numpy", "safetensors", "spandrel", "requests", "urllib3", "typing_extensions"},
     "engine": {"torch"},
     "video": {"av", "numpy", "torch", "typing_extensions"},
-    "nodes": {"PIL", "torch", "typing_extensions", "comfy", "comfy_api", "folder_paths", "server"},
+    "nodes": {"PIL", "aiohttp", "torch", "typing_extensions", "comfy", "comfy_api", "folder_paths", "server"},
 }
-"""urllib3 comes with requests, typing_extensions with torch."""
+"""aiohttp is what ComfyUI's server is made of; urllib3 comes with requests, typing_extensions with torch."""
 OWN = {
     "apisr_archs": set(),
     "engine": {"apisr_archs"},

@@ -10,7 +10,7 @@ import pytest
 import torch
 from apisr_pack.apisr_archs import Facts, NotEnoughMemory, Strips, is_finite
 from apisr_pack.apisr_archs.facts import bytes_per_pixel
-from apisr_pack.engine import bytes_for, devices, estimate, pixels, plan, prepare, upscale
+from apisr_pack.engine import Callbacks, bytes_for, devices, estimate, pixels, plan, prepare, upscale
 from apisr_pack.engine.deliver import AtOnce
 from apisr_pack.engine.frames import Frames
 from apisr_pack.engine.progress import Progress
@@ -119,10 +119,10 @@ def test_a_canvas_that_does_not_fit_on_the_device_is_the_computer_s() -> None:
     job = prepare(model, images.shape, size=(50, 40))
     absent = torch.device("xpu" if torch.cuda.is_available() else "cuda")
 
-    def enlarge(picture: Tensor, canvas: Tensor, _: Any) -> None:
+    def enlarge(picture: Tensor, canvas: Tensor, *_: Any) -> None:
         canvas.copy_(enlarged(picture[None], 2)[0])
 
-    frames = Frames(job, enlarge, AtOnce(), Progress(None, None), absent, lambda _: True)
+    frames = Frames(job, enlarge, AtOnce(), Progress(None, None), absent, Callbacks(is_out_of_memory=lambda _: True))
     for picture, result in zip(images, output, strict=True):
         frames.upscale(picture, result, None)
     for picture, result in zip(images, output, strict=True):

@@ -1,0 +1,34 @@
+"""The node Compare Before and After (APISR): two IMAGEs, one above the other, with a divider to move."""
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..engine import arguments
+from .status import told
+
+
+class APISRCompare(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="APISRCompare",
+            display_name="Compare Before and After (APISR)",
+            category="image/upscaling",
+            description="Shows two pictures one above the other. Move the divider; turn the wheel to look closer.",
+            search_aliases=["compare", "before after", "slider", "difference", "apisr", "image comparer"],
+            inputs=[
+                io.Image.Input("before", tooltip="The picture on the left of the divider, of any size."),
+                io.Image.Input("after", tooltip="The picture on the right. Its size is that of the comparison."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @told
+    def execute(cls, before: Any, after: Any) -> io.NodeOutput:
+        shown = {}
+        for name, images in (("before", before), ("after", after)):
+            shown[f"apisr_{name}"] = ui.PreviewImage(arguments.pictures(images, name), cls=cls).as_dict()["images"]
+        return io.NodeOutput(ui=shown)

@@ -1,0 +1,167 @@
+"""The node Compare Models (APISR): a crop of a picture through all models that are there, as one labelled IMAGE."""
+
+import time
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .. import engine
+from ..apisr_archs import ApisrError, UpscaleModel
+from ..apisr_archs.text import get_logger
+from ..engine import arguments, pixels
+from . import catalogue, host, inputs, words
+from .loader import load
+from .status import NodeStatus, told
+
+log = get_logger(__name__)
+
+CELL = 512
+"""Width and height of each picture in the sheet, in pixels."""
+BAND = 44
+"""Height of the label below it."""
+GAP = 8
+COLUMNS = 4
+PLACES = ("centre", "most detail", "top", "bottom", "left", "right")
+
+
+class APISRContactSheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="APISRContactSheet",
+            display_name="Compare Models (APISR)",
+            category="image/upscaling",
+            description="Runs a small piece of a picture through all upscale models that are there, side by side.",
+            search_aliases=["contact sheet", "compare models", "model test", *inputs.SEARCH_WORDS],
+            inputs=[
+                io.Image.Input("image", tooltip="A picture; of a batch the first one is used."),
+                io.Int.Input(
+                    "crop_size",
+                    optional=True,
+                    default=128,
+                    min=32,
+                    max=512,
+                    step=8,
+                    tooltip="Side of the piece, in pixels of the picture. Smaller is faster, and shown larger.",
+                ),
+                io.Combo.Input(
+                    "place",
+                    optional=True,
+                    options=list(PLACES),
+                    default="most detail",
+                    tooltip="Which piece of the picture.",
+                ),
+                io.Int.Input(
+                    "most_models",
+                    optional=True,
+                    default=12,
+                    min=1,
+                    max=100,
+                    tooltip="At most this many models, in the order of the list. Nothing is downloaded.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[io.Image.Output(tooltip="One picture: the piece, then what each model makes of it.")],
+        )
+
+    @classmethod
+    @told
+    def execute(
+        cls, image: Any, crop_size: int = 128, place: str = "most detail", most_models: int = 12
+    ) -> io.NodeOutput:
+        pictures = arguments.pictures(image, "image")
+        if not pictures.numel():
+            raise ValueError("image is empty; expected a picture. Connect one.")
+        crop_size = arguments.whole(crop_size, "crop_size", least=1)
+        arguments.one_of(place, "place", PLACES)
+        most_models = arguments.whole(most_models, "most_models", least=1)
+        piece = crop(pictures[:1, ..., :3], crop_size, place)
+        status = NodeStatus(cls.hidden.unique_id)
+        present = [name for name in catalogue.names() if catalogue.find(name)][:most_models]
+        original = status.say("sheet_original", width=piece.shape[2], height=piece.shape[1])
+        cells = [(pixels.resize(piece[0], (CELL, CELL)), original)]
+        bar = host.Bar()
+        for number, name in enumerate(present):
+            host.stop_if_interrupted()
+            status.show(catalogue.short_name(name), f"{number + 1} / {len(present)}")
+            cells.append(_cell(name, piece, status))
+            bar.advance(number + 1, len(present))
+        status.end(status.say("sheet_done", count=len(present)))
+        return io.NodeOutput(sheet(cells)[None])
+
+
+def crop(pictures: Tensor, side: int, place: str) -> Tensor:
+    """A piece of pictures (B, H, W, C), at most `side` high and wide, square where it fits."""
+    height, width = pictures.shape[1:3]
+    h, w = min(side, height), min(side, width)
+    top, left = (height - h) // 2, (width - w) // 2
+    if place == "most detail":
+        top, left = _most_detailed(pictures[0], h, w)
+    elif place in ("top", "bottom"):
+        top = 0 if place == "top" else height - h
+    elif place in ("left", "right"):
+        left = 0 if place == "left" else width - w
+    return pictures[:, top : top + h, left : left + w]
+
+
+def _most_detailed(picture: Tensor, h: int, w: int) -> tuple[int, int]:
+    """Top and left of the (h, w) window in which neighboring pixels differ most."""
+    gray = picture.float().mean(-1)
+    detail = torch.zeros_like(gray)
+    detail[1:] += (gray[1:] - gray[:-1]).abs()
+    detail[:, 1:] += (gray[:, 1:] - gray[:, :-1]).abs()
+    sums = torch.nn.functional.pad(detail.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    windows = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
+    best = int(windows.argmax())
+    return best // windows.shape[1], best % windows.shape[1]
+
+
+def _cell(name: str, piece: Tensor, status: NodeStatus) -> tuple[Tensor, str]:
+    """What a model makes of the piece, (CELL, CELL, 3), and its label. A model that fails gets a grey cell."""
+    label = catalogue.short_name(name)
+    try:
+        model, _ = load(name, status, download=False)
+        result, seconds = _timed(model, piece)
+    except (ApisrError, ValueError) as error:
+        log.warning("%s is left out of the sheet: %s", name, error)
+        return torch.full((CELL, CELL, 3), 0.5), f"{label}: {status.say('sheet_failed')}"
+    return pixels.resize(result[0], (CELL, CELL)), f"{label}, {words.duration(seconds)}"
+
+
+def _timed(model: UpscaleModel, piece: Tensor) -> tuple[Tensor, float]:
+    """The result, and the seconds that it took once the model was on its device."""
+    job = engine.prepare(model, piece.shape)
+    callbacks = engine.Callbacks(
+        is_cancelled=host.stop_if_interrupted, tell=log.debug, is_out_of_memory=host.is_out_of_memory
+    )
+    with host.loaded(model, job) as placement:
+        started = time.monotonic()
+        result = engine.upscale_batch(model, piece, job, placement, callbacks)
+        return result.float().cpu(), time.monotonic() - started
+
+
+def sheet(cells: list[tuple[Tensor, str]]) -> Tensor:
+    """Put labelled pictures, each (CELL, CELL, 3) in [0, 1], into rows: (H, W, 3)."""
+    columns = min(COLUMNS, len(cells))
+    rows = -(-len(cells) // columns)
+    page = torch.full((rows * (CELL + BAND + GAP) + GAP, columns * (CELL + GAP) + GAP, 3), 0.12)
+    for index, (picture, label) in enumerate(cells):
+        top = GAP + index // columns * (CELL + BAND + GAP)
+        left = GAP + index % columns * (CELL + GAP)
+        page[top : top + CELL, left : left + CELL] = picture.clamp(0, 1)
+        page[top + CELL : top + CELL + BAND, left : left + CELL] = _label(label)
+    return page
+
+
+def _label(text: str) -> Tensor:
+    """A line of text, white on dark: (BAND, CELL, 3)."""
+    band = Image.new("L", (CELL, BAND), 30)
+    draw, font = ImageDraw.Draw(band), ImageFont.load_default(22)
+    while len(text) > 4 and draw.textlength(text, font=font) > CELL - 2 * GAP:
+        text = f"{text[:-4].rstrip('.')}..."
+    draw.text((GAP, BAND // 2), text, fill=235, font=font, anchor="lm")
+    gray = torch.frombuffer(bytearray(band.tobytes()), dtype=torch.uint8).view(BAND, CELL, 1)
+    return (gray / 255).expand(-1, -1, 3)
