@@ -30,8 +30,18 @@ SEARCH_WORDS = [
     "GRL",
     "RRDB",
     "DAT",
+    "アニメ",
+    "拡大",
+    "高画質化",
+    "アップスケール",
+    "动漫放大",
+    "超分",
+    "放大",
+    "高清",
+    "애니 업스케일",
+    "확대",
 ]
-"""By which all our nodes for pictures are found."""
+"""By which our nodes are found, in every language of the UI."""
 MISREAD_GRL = 'This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.'
 MAX_PIXELS = 16384
 """Maximum side length that can be requested, as in ComfyUI's own nodes."""

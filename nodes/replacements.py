@@ -8,7 +8,6 @@ from comfy_api.latest import ComfyAPI, io
 
 
 def replacements() -> list[io.NodeReplace]:
-    images: list[InputMap] = [{"new_id": "upscale_model", "old_id": "pipe"}, {"new_id": "image", "old_id": "image"}]
     return [
         io.NodeReplace(
             "APISRQuickUpscale",
@@ -29,7 +28,10 @@ def replacements() -> list[io.NodeReplace]:
                 "APISRUpscale",
                 old_id,
                 old_widget_ids=["crop_for_4x", "dtype"],
-                input_mapping=images,
+                input_mapping=[
+                    {"new_id": "upscale_model", "old_id": "pipe"},
+                    {"new_id": "image", "old_id": "image"},
+                ],
                 output_mapping=[{"new_idx": 0, "old_idx": 0}],
             )
             for old_id in ("APISR_Zho", "APISR_Lterative_Zho")
