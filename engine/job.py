@@ -145,15 +145,15 @@ class Job:
         """One line for the user: how many pictures, how large, and how they are computed."""
         height, width = self.size
         twice = " in two passes" if len(self.sizes) == 2 else ""
-        line = (
-            f"{self.count} x {self.width}x{self.height} to {width}x{height}{twice}: {', then '.join(map(str, plans))}"
-        )
+        how = ", then ".join(map(str, plans))
+        return f"{self.count} x {self.width}x{self.height} to {width}x{height}{twice}: {how}"
+
+    def caution(self, plans: Sequence[Plan]) -> str | None:
+        """What the user should know about these plans; None if there is nothing."""
         is_global = self.facts.global_statistics and not gathers_means(self.facts, self.limits.preset)
         if is_global and any(len(each) > 1 for each in plans):
-            line += (
-                ". This model may look at the whole picture at once, so its tiles can differ slightly from each other"
-            )
-        return line
+            return "Tiles may differ a little: this model may look at the whole picture at once."
+        return None
 
 
 def _bytes_up_to(side: int, whole: Plan) -> int:

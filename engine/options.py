@@ -41,12 +41,17 @@ class Callbacks:
     """Called after each layer; may raise an exception of its own instead of returning True."""
     tell: Callable[[str], None] = log.info
     """Called with a line of text about how the job runs: the plan, reused frames."""
-    warn: Callable[[str], None] = log.warning
-    """Called with a line of text that the user should see: pixels that are no numbers, the CPU instead of the GPU."""
+    on_warning: Callable[[str], None] | None = None
+    """Called with a line of text that the user should see: pixels that are no numbers, the CPU instead of the GPU.
+    None: `tell` is called."""
     on_result: OnResult | None = None
     """See `OnResult`."""
     is_out_of_memory: Callable[[BaseException], bool] = is_out_of_memory
     """Whether an exception means that memory ran out, so that smaller tiles may help."""
+
+    def warn(self, line: str) -> None:
+        """Tell the user something that they should see."""
+        (self.on_warning or self.tell)(line)
 
 
 @dataclass

@@ -57,7 +57,7 @@ def session(
         conditions = Conditions(job.facts, device, job.dtype, room.network, job.limits)
         network = Network(model, device, job.dtype, job.facts.scale, job.facts.minimum, _once(callbacks.warn))
         progress = Progress(callbacks.on_tile, callbacks.is_cancelled)
-        callbacks.tell(job.describe([conditions.plan(*size) for size in job.inputs]))
+        _tell(job, conditions, callbacks)
         with deliver.make_delivery(device, output_device) as delivery, progress.hooked(network.module):
             tiler = Tiler(
                 network,
@@ -73,6 +73,14 @@ def session(
             yield opened
             opened.close()
     _keep_learned(model, job, tiler.conditions, device)
+
+
+def _tell(job: Job, conditions: Conditions, callbacks: Callbacks) -> None:
+    """Tell how the job will run."""
+    plans = [conditions.plan(*size) for size in job.inputs]
+    callbacks.tell(job.describe(plans))
+    if caution := job.caution(plans):
+        callbacks.warn(caution)
 
 
 def _move(model: Any, device: torch.device) -> None:
@@ -143,7 +151,7 @@ def upscale(
     images = arguments.pictures(images)
     size = None if size is None else arguments.output_size(size)
     placement = _placement(model, device, budget, output_dtype, output_device)
-    callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, tell or log.warning, None, is_out_of_memory)
+    callbacks = Callbacks(on_tile, is_cancelled, tell or log.info, is_out_of_memory=is_out_of_memory)
     if not len(images):
         return _empty_batch(model, images, size, placement)
     job = prepare(model, images.shape, size=size, tile=tile, overlap=overlap, preset=preset, alpha_by=alpha_by)

@@ -42,7 +42,7 @@ SEARCH_WORDS = [
     "확대",
 ]
 """By which our nodes are found, in every language of the UI."""
-MISREAD_GRL = 'This APISR GRL was loaded by a node that computes it wrongly. Use "Load APISR Model" instead.'
+MISREAD_GRL = 'Use "Load APISR Model" for this GRL: the node that loaded it computes it wrongly.'
 MAX_PIXELS = 16384
 """Maximum side length that can be requested, as in ComfyUI's own nodes."""
 

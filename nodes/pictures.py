@@ -124,7 +124,7 @@ def _run(model: Any, pictures: Tensor, job: Job, options: Options, state: BatchS
     preview = Preview(run.bar, pictures[state.done], *job.size)
     with host.loaded(model, job) as placement:
         callbacks = engine.Callbacks(
-            run.advance, host.stop_if_interrupted, log_line, status.warn, preview.paint, host.is_out_of_memory
+            run.advance, host.stop_if_interrupted, log.info, status.warn, preview.paint, host.is_out_of_memory
         )
         computed = job.count - state.done
         started = time.monotonic()
@@ -142,10 +142,6 @@ def _run(model: Any, pictures: Tensor, job: Job, options: Options, state: BatchS
         _note_pace(model, job, placement, seconds, computed * (1 - state.reused) / job.count)
     run.end(state.reused)
     return result
-
-
-def log_line(line: str) -> None:
-    log.info("%s", line)
 
 
 def _note_pace(model: Any, job: Job, placement: engine.Placement, seconds: float, share: float) -> None:

@@ -111,12 +111,12 @@ def told(execute: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
 
     The text of an error is made safe to write to every output (`printable_errors`).
     """
-    guarded = printable_errors(execute)
 
+    @wraps(execute)
     def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         node: Any = args[0]
         try:
-            return guarded(*args, **kwargs)
+            return execute(*args, **kwargs)
         except model_management.InterruptProcessingException as stop:
             status = NodeStatus(node.hidden.unique_id)
             status.show(str(stop) or status.say("stopped"), state="stopped")
@@ -126,7 +126,7 @@ def told(execute: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
             status.show(_in_few_words(status, error, kwargs.get("model_name")), state="failed")
             raise
 
-    return wraps(execute)(run)
+    return printable_errors(run)  # outermost: the frames above it must be safe too
 
 
 def _in_few_words(status: NodeStatus, error: Exception, model_name: object) -> str:

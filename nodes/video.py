@@ -5,15 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from comfy import model_management
 from comfy_api.latest import io
 
 from .. import engine
 from .. import video as videos
 from ..apisr_archs import facts_of, is_misread_grl
+from ..apisr_archs.text import get_logger
 from ..engine import arguments
 from . import host, inputs, video_files, words
-from .pictures import log_line
 from .status import NodeStatus, told
+
+log = get_logger(__name__)
 
 SECONDS_BETWEEN_PREVIEWS = 0.3
 
@@ -99,14 +102,17 @@ def _run(model: Any, job: videos.VideoJob, status: NodeStatus, cpu_fallback: boo
     videos.remove_stale(folder)
     bar = host.Bar()
     callbacks = engine.Callbacks(
-        bar.advance, host.stop_if_interrupted, log_line, status.warn, is_out_of_memory=host.is_out_of_memory
+        bar.advance, host.stop_if_interrupted, log.info, status.warn, is_out_of_memory=host.is_out_of_memory
     )
     with host.loaded(model, in_flight, videos.results_of) as placement:
         target = video_files.results_folder() / job.fingerprint
         reporter = _Reporter(bar, status)
-        path = videos.run_video(
-            model, job, target, folder, placement, callbacks, reporter.report, cpu_fallback=cpu_fallback
-        )
+        try:
+            path = videos.run_video(
+                model, job, target, folder, placement, callbacks, reporter.report, cpu_fallback=cpu_fallback
+            )
+        except model_management.InterruptProcessingException:
+            raise model_management.InterruptProcessingException(reporter.stopped()) from None
         reporter.end()
         return path
 
@@ -121,7 +127,10 @@ class _Reporter:
         self.last: videos.Status | None = None
 
     def report(self, frame: videos.Status) -> None:
-        self.last = frame
+        is_first, self.last = self.last is None, frame
+        if is_first and frame.skipped:
+            self.status.show(self.status.say("going_on", n=frame.skipped + 1, count=frame.total))
+            self.shown_at = time.monotonic()
         if frame.done < frame.total and time.monotonic() - self.shown_at < SECONDS_BETWEEN_PREVIEWS:
             return
         self.bar.picture(frame.picture)
@@ -132,6 +141,13 @@ class _Reporter:
             self.status.say("video_pace", fps=f"{frame.fps:.3g}", reused=reused),
         )
         self.shown_at = time.monotonic()
+
+    def stopped(self) -> str:
+        """What to say after Cancel: frames since the last finished part are computed again."""
+        done = self.last.done // videos.FRAMES_OF_A_PART * videos.FRAMES_OF_A_PART if self.last else 0
+        if not self.last or not done:
+            return self.status.say("stopped")
+        return self.status.say("stopped_at", n=done, count=max(self.last.total, done))
 
     def end(self) -> None:
         if self.last:

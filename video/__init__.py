@@ -23,6 +23,7 @@ from .codecs import BIT_DEPTHS, CODECS, DEFAULT_QUALITY, available
 from .errors import NotEnoughDisk, UnreadableVideo, UnwritableVideo
 from .job import VideoJob, prepare_video
 from .memory import in_memory
+from .parts import FRAMES as FRAMES_OF_A_PART
 from .parts import remove_stale
 from .reader import Clip, read_clip
 from .remux import remux
@@ -34,6 +35,7 @@ __all__ = [
     "BIT_DEPTHS",
     "CODECS",
     "DEFAULT_QUALITY",
+    "FRAMES_OF_A_PART",
     "IN_FLIGHT",
     "WHOLE",
     "Clip",

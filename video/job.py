@@ -34,17 +34,15 @@ class VideoJob:
         lines = []
         if clip.color.is_hdr:
             lines.append(
-                f"{clip.name} is HDR. Its tags are kept, but the models were trained on SDR: try a short part first."
+                f"HDR: the models were trained on SDR. Try a short part of {clip.name} first. Its tags are kept."
             )
         if clip.has_alpha:
-            lines.append(f"The alpha channel of {clip.name} is left out: the result is opaque.")
+            lines.append(f"Transparency is left out: the result for {clip.name} is opaque.")
         if look.encoded_size != look.size:
             height, width = look.encoded_size
-            lines.append(
-                f"The last row or column is repeated: frames are {width}x{height}, multiples of {look.multiple_of}."
-            )
+            lines.append(f"Last row or column repeated: frames are {width}x{height}, multiples of {look.multiple_of}.")
         if self.encoding.bits < clip.bits:
-            lines.append(f"{clip.name} has {clip.bits} bits a colour, the result {self.encoding.bits}.")
+            lines.append(f"{self.encoding.bits} bits instead of {clip.bits} a colour in the result for {clip.name}.")
         return lines
 
 

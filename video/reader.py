@@ -130,7 +130,7 @@ def read_frames(
             before = frame, picture
             yield Frame(picture, start - clip.origin, duration)
     if problems and tell:
-        tell(f"{clip.name}: {len(problems)} damaged pieces could not be read ({problems[0]}); the rest is complete.")
+        tell(f"{len(problems)} damaged pieces of {clip.name} could not be read ({problems[0]}). The rest is complete.")
 
 
 def _require_like_the_first(frame: av.VideoFrame, clip: Clip, number: int) -> None:

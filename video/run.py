@@ -83,7 +83,7 @@ def run_video(
     containers = mux.containers(target, job.encoding)
     _require_another_file(job.source, [_named(target, mux.suffix_of(container)) for container in containers])
     for line in job.notes():
-        callbacks.tell(line)
+        callbacks.warn(line)
     store = PartFolder(folder / job.fingerprint, codecs.CODECS[job.encoding.codec].suffix)
     try:
         store.create()
@@ -143,7 +143,7 @@ def _compute(
             _require_space(job, finished, store.folder, target)
             finished.append(_encode_part(job, store, len(finished), results_of_part))
 
-    frames = read_frames(job.source, job.clip, skipped, callbacks.tell)
+    frames = read_frames(job.source, job.clip, skipped, callbacks.warn)
     convert = _converter(job)
     with read_ahead(frames, READ_AHEAD, check) as pictures, write_behind(encode, WRITE_BEHIND, check) as put:
         for number, frame in enumerate(pictures, start=skipped):
@@ -197,7 +197,7 @@ def _joined(
     """Write the result from all parts, under another name until it is complete."""
     kept = mux.choose_container(job.source, job.clip, finished[0].path, containers)
     for lost in kept.lost:
-        callbacks.tell(f"{job.clip.name}: {lost} cannot be stored in {kept.suffix[1:]}, and is left out.")
+        callbacks.warn(f"Left out, since {kept.suffix[1:]} cannot hold it: {lost} of {job.clip.name}.")
     path = _named(target, kept.suffix)
     partial_path = path.with_name(path.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def test_a_second_video_that_cannot_be_copied_is_said(tmp_path: Path) -> None:
     told = list[str]()
     result = upscale_video(NearestModel(2), source, tmp_path / "result", callbacks=Callbacks(tell=told.append))
     assert len(ffprobe.frames(result)) == 12
-    assert "two.mkv: video 1 (h264) cannot be stored in mp4, and is left out." in told
+    assert "Left out, since mp4 cannot hold it: video 1 (h264) of two.mkv." in told
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_a_shape_of_pixels_that_is_lost_is_said(codec: str, tmp_path: Path) -> N
     callbacks = Callbacks(tell=told.append)
     result = upscale_video(NearestModel(2), source, tmp_path / "result.mkv", codec=codec, callbacks=callbacks)
     is_kept = ffprobe.video(result).get("sample_aspect_ratio") == "8:9"
-    lost = f"{source.name}: the pixel aspect 8:9 (h264 and h265 keep it) cannot be stored in mkv, and is left out."
+    lost = f"Left out, since mkv cannot hold it: the pixel aspect 8:9 (h264 and h265 keep it) of {source.name}."
     assert is_kept == (lost not in told) == (codec in ("h264", "h265"))
 
 
