@@ -120,29 +120,39 @@ class ComfyServer:
         *,
         on_event: Callable[[Event], None] | None = None,
         timeout: float = 600,
+        language: str | None = None,
     ) -> RunResult:
         """Run a workflow in API format and wait until it ends.
 
         `on_event` is called with each event at once (to show progress, or to call `interrupt`). `timeout`: in seconds.
+        `language`: that of a page with the pack's script, which shows statuses itself; None: there is no such page.
         Raises PromptRejected, ExecutionFailed, ExecutionInterrupted, TimeoutError or ServerFailed.
         """
         try:
-            return self._run(prompt, on_event, time.monotonic() + timeout)
+            return self._run(prompt, on_event, time.monotonic() + timeout, language)
         except (ConnectionError, urllib.error.URLError) as error:
             if isinstance(error, urllib.error.HTTPError):
                 raise
             raise self.failure(f"ComfyUI disconnected during a run ({error}).") from error
 
-    def _run(self, prompt: Mapping[str, Any], on_event: Callable[[Event], None] | None, deadline: float) -> RunResult:
+    def _run(
+        self,
+        prompt: Mapping[str, Any],
+        on_event: Callable[[Event], None] | None,
+        deadline: float,
+        language: str | None,
+    ) -> RunResult:
         client_id = uuid.uuid4().hex  # new for each run: ComfyUI forgets an id when its last connection ends
         with contextlib.closing(EventStream("127.0.0.1", self._port, client_id)) as stream:
             stream.next(deadline)  # the greeting: from now on the server knows this client
+            if language is not None:
+                self.post_json("/apisr/client", {"client_id": client_id, "language": language})
             prompt_id = self.queue(prompt, client_id)
             events: list[Event] = []
             while True:
                 event = stream.next(deadline)
                 is_ours = event.get("data", {}).get("prompt_id") == prompt_id
-                if not is_ours and event["type"] != "progress_text":  # progress_text has no prompt id
+                if not is_ours and not event["type"].startswith(("progress_text", "apisr.")):  # without a prompt id
                     continue
                 events.append(event)
                 if on_event is not None:
