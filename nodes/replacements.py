@@ -8,20 +8,21 @@ from comfy_api.latest import ComfyAPI, io
 
 
 def replacements() -> list[io.NodeReplace]:
+    """The nodes of both packs. Outputs keep their places, and no output mapping says so: with one, ComfyUI 0.30 fails on
+    a replaced node that feeds another replaced node, whose inputs have new names by then.
+    """
     return [
         io.NodeReplace(
             "APISRQuickUpscale",
             "APISR_upscale",
             old_widget_ids=["ckpt_name", "per_batch", "dtype"],
             input_mapping=[{"new_id": "model_name", "old_id": "ckpt_name"}, {"new_id": "image", "old_id": "images"}],
-            output_mapping=[{"new_idx": 0, "old_idx": 0}],
         ),
         io.NodeReplace(
             "APISRModelLoader",
             "APISR_ModelLoader_Zho",
             old_widget_ids=["apisr_model"],
             input_mapping=[{"new_id": "model_name", "old_id": "apisr_model"}],
-            output_mapping=[{"new_idx": 0, "old_idx": 0}],
         ),
         *(
             io.NodeReplace(
@@ -32,7 +33,6 @@ def replacements() -> list[io.NodeReplace]:
                     {"new_id": "upscale_model", "old_id": "pipe"},
                     {"new_id": "image", "old_id": "image"},
                 ],
-                output_mapping=[{"new_idx": 0, "old_idx": 0}],
             )
             for old_id in ("APISR_Zho", "APISR_Lterative_Zho")
         ),
