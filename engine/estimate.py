@@ -47,7 +47,9 @@ def strip_within(budget: int, height: int, width: int, facts: Facts, dtype: torc
     if strips.trunk_strip:
         rows = min(rows, (budget / per_row - strips.trunk * padded_height) / strips.trunk_strip)
     step = least_strip(strips)
-    rows = min(int(rows - 2 * strips.halo), height - 1) // step * step
+    # a strip whose halos reach beyond the tile takes no more than all rows of the tile
+    rows = height - 1 if rows >= padded_height else min(int(rows - 2 * strips.halo), height - 1)
+    rows = rows // step * step
     return rows if rows > 0 and bytes_for(height, width, facts, dtype, rows) <= budget else None
 
 

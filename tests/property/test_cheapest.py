@@ -86,6 +86,13 @@ def test_no_choice_is_cheaper(h: int, w: int, network: Facts, share: float, pres
     assert cost == pytest.approx(min(costs), rel=1e-3), "strips are a step lower where floats round so"
 
 
+def test_strips_whose_halos_reach_beyond_the_tile_are_not_taken_for_too_large() -> None:
+    strips = Strips(multiple=1, halo=1, redone=0, trunk=0, kept=0, strip=0.5)
+    network = replace(SEES_ALL, scale=1, alignment=32, halo=Halo(0, 0), feather=0, strips=strips)
+    chosen = plan(17, 96, network, budget=bytes_for(17, 96, network, torch.float32) // 2)
+    assert (len(chosen), chosen.strip) == (1, 16)
+
+
 SEES_ALL = Facts(
     scale=4,
     alignment=8,
