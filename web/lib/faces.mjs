@@ -1,0 +1,232 @@
+/**
+ * The text below the inputs of our nodes: what a run will give and take, how far it is, and how it ended.
+ *
+ * For the loader: what the chosen model is, and a button to download it.
+ */
+
+import { api } from "../../../scripts/api.js"
+import { app } from "../../../scripts/app.js"
+import { queryOf } from "./estimate.mjs"
+import { allNodes, findNode, forgetFiles, rootGraph } from "./graph.mjs"
+import { say } from "./language.mjs"
+import { askFor, entryOf, refreshModels } from "./models.mjs"
+import { Panel } from "./panel.mjs"
+
+/** @typedef {{query: string, text: string}} Final how a run ended, and for which settings */
+
+/** One node's text, and what it depends on. */
+class Face {
+    constructor(node) {
+        this.node = node
+        this.panel = new Panel(node)
+        this.query = "" // everything that the text depends on, as last looked at
+        /** @type {any} */
+        this.answer = undefined // the server's answer to that
+        /** @type {string | undefined} */
+        this.running = undefined
+        /** @type {Final | undefined} */
+        this.final = undefined
+        /** @type {Final | undefined} */
+        this.before = undefined // the final text before the present run
+    }
+
+    get isLoader() {
+        return this.node.comfyClass === "APISRModelLoader"
+    }
+
+    show() {
+        if (this.running !== undefined) this.panel.show(this.running)
+        else if (this.final && this.final.query === this.query) this.panel.show(this.final.text)
+        else this.panel.show((this.answer?.lines ?? []).join("\n"), this.answer?.good_for)
+    }
+}
+
+/** All of them. */
+export class Faces {
+    constructor() {
+        /** @type {Map<any, Face>} */
+        this.byNode = new Map()
+        /** @type {Map<string, any>} downloads under way or failed, by id */
+        this.downloads = new Map()
+        /** @type {Map<any, Panel>} of subgraphs, for the text of a node in them */
+        this.outside = new Map()
+    }
+
+    add(node) {
+        this.byNode.set(node, new Face(node))
+        const removed = node.onRemoved
+        node.onRemoved = (...all) => {
+            this.byNode.delete(node)
+            return removed?.apply(node, all)
+        }
+    }
+
+    listen() {
+        const on = (type, listener) => api.addEventListener(type, (event) => listener(event.detail))
+        on("apisr.status", (status) => this.status(status))
+        on("apisr.download", (progress) => this.download(progress))
+        on("execution_start", () => this.begin())
+        on("execution_cached", ({ nodes }) => nodes.forEach((id) => this.restore(id)))
+        for (const type of ["execution_success", "execution_error", "execution_interrupted"]) {
+            on(type, () => this.end(type === "execution_success"))
+        }
+    }
+
+    /** Look at all nodes: has anything changed that their texts depend on? */
+    look() {
+        for (const { node, id } of allNodes()) {
+            const face = this.byNode.get(node)
+            if (!face) continue
+            if (face.isLoader) this.lookAtLoader(face)
+            else if (node.comfyClass !== "APISRContactSheet") this.lookAt(face, id)
+            face.show()
+        }
+    }
+
+    lookAt(face, id) {
+        const query = queryOf(face.node, (other) => this.sizeOfResult(other))
+        if (query === face.query) return
+        const isFirst = !face.query
+        face.query = query
+        if (isFirst) face.final ??= recall(id)
+        ask(query).then(
+            (answer) => {
+                if (face.query === query) face.answer = answer // otherwise it is for settings of the past
+            },
+            () => {
+                if (face.query === query) face.query = "" // the server is away: at the next look
+            },
+        )
+    }
+
+    /** The size of the result of one of our nodes, for the nodes behind it. */
+    sizeOfResult(node) {
+        const { width, height, count } = this.byNode.get(node)?.answer ?? {}
+        return width && height ? { width, height, count } : undefined
+    }
+
+    lookAtLoader(face) {
+        const name = face.node.widgets?.find((widget) => widget.name === "model_name")?.value
+        const entry = entryOf(name)
+        const download = entry?.id ? this.downloads.get(entry.id) : undefined
+        face.query = name
+        if (entry) face.answer = download ? { ...entry, lines: download.lines } : entry
+        const canFetch = entry?.id && !entry.present
+        const isRunning = download?.state === "running" || (entry?.downloading && !download)
+        face.panel.offer(
+            !canFetch ? undefined : isRunning ? say("ui_cancel") : say("ui_download"),
+            () => this.ask(isRunning ? "cancel" : "download", entry),
+        )
+    }
+
+    async ask(what, entry) {
+        if (what === "download") this.download({ id: entry.id, state: "running", done: 0, total: entry.bytes, speed: 0 })
+        try {
+            await askFor(what, entry.id)
+        } catch (error) {
+            this.download({ id: entry.id, state: "failed", error: String(error) })
+        }
+    }
+
+    download({ id, state, done, total, speed, error }) {
+        if (state === "done" || state === "cancelled") {
+            this.downloads.delete(id)
+            refreshModels()
+            return
+        }
+        const lines = state === "running" ? progressLines(id, done, total, speed) : [say("ui_failed"), firstLine(error)]
+        this.downloads.set(id, { state, lines })
+        if (state === "failed") {
+            app.extensionManager?.toast?.add({ severity: "error", summary: say("ui_failed"), detail: error })
+        }
+    }
+
+    status({ node: id, text, state }) {
+        const node = findNode(id)
+        const face = this.byNode.get(node)
+        if (face) {
+            face.running = text
+            if (state !== "running") {
+                face.final = { query: face.query, text }
+                face.running = undefined
+                if (!face.isLoader) remember(id, face.final)
+            }
+            if (face.isLoader && state === "done") refreshModels()
+            face.show()
+        }
+        this.showOnSubgraph(String(id), text)
+    }
+
+    /** A node in a subgraph is not seen, so the subgraph shows its text. */
+    showOnSubgraph(id, text) {
+        const [outer, inner] = id.split(":")
+        if (inner === undefined) return
+        const host = findNode(outer)
+        if (!host?.subgraph) return
+        if (!this.outside.has(host)) this.outside.set(host, new Panel(host))
+        this.outside.get(host)?.show(text)
+    }
+
+    begin() {
+        forgetFiles()
+        for (const panel of this.outside.values()) panel.show("")
+        for (const face of this.byNode.values()) {
+            face.before = face.final
+            face.final = face.running = undefined
+            face.show()
+        }
+    }
+
+    /** A node whose result was there already: its last text is still true. */
+    restore(id) {
+        const face = this.byNode.get(findNode(id))
+        if (face) face.final ??= face.before
+        if (face?.final) this.showOnSubgraph(String(id), face.final.text)
+        face?.show()
+    }
+
+    end(isGood) {
+        for (const face of this.byNode.values()) {
+            if (face.running !== undefined && !isGood) face.final = { query: face.query, text: face.running }
+            face.running = undefined
+            if (isGood) face.final ??= face.before // it was not part of this run
+            face.show()
+        }
+    }
+}
+
+async function ask(query) {
+    const response = await api.fetchApi(`/apisr/estimate?${query}`)
+    if (!response.ok) throw new Error(response.statusText)
+    return response.json()
+}
+
+function progressLines(id, done, total, speed) {
+    const megabytes = (bytes) => Math.round(bytes / 1e6)
+    return [
+        say("ui_downloading", { done: megabytes(done), total: megabytes(total) }),
+        speed ? say("ui_speed", { speed: (speed / 1e6).toFixed(1) }) : "",
+    ]
+}
+
+const firstLine = (text) => String(text ?? "").split("\n")[0]
+
+const storageKey = (id) => `apisr.${rootGraph()?.id}.${id}`
+
+/** Keep the last text of a node for the time after a reload of the page. */
+function remember(id, final) {
+    try {
+        sessionStorage.setItem(storageKey(id), JSON.stringify(final))
+    } catch {
+        // storage is full or forbidden: then it is gone after a reload
+    }
+}
+
+/** @returns {Final | undefined} */
+function recall(id) {
+    try {
+        return JSON.parse(sessionStorage.getItem(storageKey(id)) ?? "null") ?? undefined
+    } catch {
+        return undefined
+    }
+}

@@ -1,0 +1,224 @@
+/** Shows two pictures in one place: a divider between them, zoom around the pointer, and pan. Knows nothing of nodes. */
+
+const MOST_ZOOM = 8 // screen pixels for each pixel of a picture
+const STEP = 0.05 // of the width, by arrow keys
+
+const CSS = {
+    root: { position: "relative", width: "100%", height: "100%", minHeight: "200px", overflow: "hidden", touchAction: "none", background: "var(--comfy-input-bg, #222)", outline: "none", borderRadius: "6px" },
+    image: { position: "absolute", left: "0", top: "0", transformOrigin: "0 0", maxWidth: "none", userSelect: "none", pointerEvents: "none" },
+    line: { position: "absolute", top: "0", bottom: "0", width: "2px", marginLeft: "-1px", background: "#fff", boxShadow: "0 0 3px #000", pointerEvents: "none" },
+    label: { position: "absolute", top: "6px", padding: "2px 6px", font: "11px sans-serif", color: "#fff", background: "rgba(0,0,0,.6)", borderRadius: "4px", pointerEvents: "none" },
+    bar: { position: "absolute", bottom: "6px", right: "6px", display: "flex", gap: "4px" },
+    button: { font: "11px sans-serif", color: "#fff", background: "rgba(0,0,0,.6)", border: "1px solid rgba(255,255,255,.4)", borderRadius: "4px", padding: "2px 8px", cursor: "pointer" },
+    message: { position: "absolute", inset: "0", display: "flex", alignItems: "center", justifyContent: "center", font: "12px sans-serif", color: "var(--input-text, #ddd)" },
+}
+
+function make(tag, style, parent) {
+    const element = document.createElement(tag)
+    Object.assign(element.style, style)
+    parent?.append(element)
+    return element
+}
+
+export class Viewer {
+    constructor() {
+        this.element = make("div", CSS.root)
+        this.element.className = "apisr-compare"
+        this.element.tabIndex = 0
+        for (const [name, value] of [["role", "slider"], ["aria-valuemin", "0"], ["aria-valuemax", "100"], ["data-capture-wheel", "true"]]) {
+            this.element.setAttribute(name, value)
+        }
+        this.after = /** @type {HTMLImageElement} */ (make("img", CSS.image, this.element))
+        this.before = /** @type {HTMLImageElement} */ (make("img", CSS.image, this.element))
+        this.line = make("div", CSS.line, this.element)
+        this.leftLabel = make("div", { ...CSS.label, left: "6px" }, this.element)
+        this.rightLabel = make("div", { ...CSS.label, right: "6px" }, this.element)
+        this.message = make("div", CSS.message, this.element)
+        this.bar = make("div", CSS.bar, this.element)
+        this.previous = this.addButton("\u2039", () => this.turn(-1))
+        this.next = this.addButton("\u203a", () => this.turn(1))
+        this.toggle = this.addButton("1:1", () => this.toggleZoom())
+        this.pages = { before: /** @type {string[]} */ ([]), after: /** @type {string[]} */ ([]) }
+        this.texts = { before: "", after: "", divider: "", gone: "" }
+        this.page = 0
+        this.split = 0.5 // of the width
+        this.zoom = 0 // CSS pixels for each pixel of `after`; 0: the whole picture
+        this.x = this.y = 0 // top left corner of the picture, in CSS pixels
+        this.dragged = /** @type {{x: number, y: number} | undefined} */ (undefined)
+        this.observer = new ResizeObserver(() => this.draw())
+        this.observer.observe(this.element)
+        this.listen()
+        this.draw()
+    }
+
+    addButton(label, onPress) {
+        const button = /** @type {HTMLButtonElement} */ (make("button", CSS.button, this.bar))
+        button.type = "button"
+        button.textContent = label
+        button.addEventListener("click", onPress)
+        for (const type of ["pointerdown", "dblclick"]) button.addEventListener(type, (event) => event.stopPropagation())
+        return button
+    }
+
+    /**
+     * Show pairs of pictures.
+     * @param {string[]} before addresses
+     * @param {string[]} after addresses
+     * @param {{before: string, after: string, divider: string, gone: string}} texts
+     */
+    show(before, after, texts) {
+        this.pages = { before, after }
+        this.texts = texts
+        this.element.setAttribute("aria-label", texts.divider)
+        this.page = 0
+        this.zoom = 0
+        this.turn(0)
+    }
+
+    turn(by) {
+        const count = this.pages.after.length
+        if (!count) return
+        this.page = (this.page + by + count) % count
+        this.message.textContent = ""
+        for (const [image, addresses] of /** @type {[HTMLImageElement, string[]][]} */ ([[this.before, this.pages.before], [this.after, this.pages.after]])) {
+            image.onload = () => this.draw()
+            image.onerror = () => {
+                this.message.textContent = this.texts.gone
+                this.draw()
+            }
+            image.src = addresses[Math.min(this.page, addresses.length - 1)] ?? ""
+        }
+        this.draw()
+    }
+
+    close() {
+        this.observer.disconnect()
+    }
+
+    listen() {
+        const on = (type, listener, options) => this.element.addEventListener(type, listener, options)
+        on("pointerenter", () => this.element.focus({ preventScroll: true })) // the host gives the wheel to what has the focus
+        on("pointermove", (event) => this.move(event))
+        on("pointerdown", (event) => {
+            event.stopPropagation()
+            this.element.setPointerCapture(event.pointerId)
+            this.dragged = this.at(event)
+            this.move(event)
+        })
+        for (const type of ["pointerup", "pointercancel"]) on(type, () => (this.dragged = undefined))
+        on("dblclick", (event) => {
+            event.stopPropagation()
+            this.toggleZoom(this.at(event))
+        })
+        on("wheel", (event) => this.wheel(event), { passive: false })
+        on("keydown", (event) => this.key(event))
+    }
+
+    /** Where an event is, in CSS pixels of the element, which the canvas of the graph may have scaled. */
+    at(event) {
+        const box = this.element.getBoundingClientRect()
+        return { x: (event.clientX - box.left) / this.scale(), y: (event.clientY - box.top) / this.scale() }
+    }
+
+    scale() {
+        return this.element.getBoundingClientRect().width / (this.element.offsetWidth || 1) || 1
+    }
+
+    move(event) {
+        const { x, y } = this.at(event)
+        if (this.dragged && this.zoom && event.pointerType !== "touch") {
+            this.x += x - this.dragged.x
+            this.y += y - this.dragged.y
+            this.dragged = { x, y }
+        } else {
+            this.split = Math.min(1, Math.max(0, x / (this.element.offsetWidth || 1)))
+        }
+        this.draw()
+    }
+
+    wheel(event) {
+        event.preventDefault()
+        event.stopPropagation()
+        this.zoomTo((this.zoom || this.fit()) * Math.exp(-event.deltaY * 0.002), this.at(event))
+    }
+
+    key(event) {
+        const middle = { x: this.element.offsetWidth / 2, y: this.element.offsetHeight / 2 }
+        const actions = {
+            ArrowLeft: () => (this.split = Math.max(0, this.split - STEP)),
+            ArrowRight: () => (this.split = Math.min(1, this.split + STEP)),
+            Home: () => (this.split = 0),
+            End: () => (this.split = 1),
+            "+": () => this.zoomTo((this.zoom || this.fit()) * 1.25, middle),
+            "-": () => this.zoomTo((this.zoom || this.fit()) / 1.25, middle),
+            0: () => (this.zoom = 0),
+        }
+        const action = actions[event.key]
+        if (!action || event.ctrlKey || event.metaKey) return
+        event.preventDefault()
+        event.stopPropagation()
+        action()
+        this.draw()
+    }
+
+    /** The zoom at which the whole picture is seen. */
+    fit() {
+        const { naturalWidth: width, naturalHeight: height } = this.after
+        return width && height ? Math.min(this.element.offsetWidth / width, this.element.offsetHeight / height) : 1
+    }
+
+    /** The zoom at which a pixel of the picture is a pixel of the screen. */
+    real() {
+        return 1 / (this.scale() * (window.devicePixelRatio || 1))
+    }
+
+    toggleZoom(at = { x: this.element.offsetWidth / 2, y: this.element.offsetHeight / 2 }) {
+        if (this.zoom) this.zoom = 0
+        else this.zoomTo(this.real(), at)
+        this.draw()
+    }
+
+    zoomTo(zoom, at) {
+        const before = this.zoom || this.fit()
+        if (!this.zoom) this.centre()
+        const wanted = Math.min(MOST_ZOOM * this.real(), zoom)
+        if (wanted <= this.fit()) this.zoom = 0
+        else {
+            this.x = at.x - ((at.x - this.x) * wanted) / before
+            this.y = at.y - ((at.y - this.y) * wanted) / before
+            this.zoom = wanted
+        }
+        this.draw()
+    }
+
+    centre() {
+        const zoom = this.zoom || this.fit()
+        this.x = (this.element.offsetWidth - this.after.naturalWidth * zoom) / 2
+        this.y = (this.element.offsetHeight - this.after.naturalHeight * zoom) / 2
+    }
+
+    draw() {
+        const { naturalWidth: width, naturalHeight: height } = this.after
+        const isShown = width > 0 && !this.message.textContent
+        for (const part of [this.after, this.before, this.line, this.leftLabel, this.rightLabel, this.bar]) part.hidden = !isShown
+        for (const part of [this.bar, this.message]) part.style.display = (part === this.bar) === isShown ? "flex" : "none"
+        for (const button of [this.previous, this.next]) button.hidden = this.pages.after.length < 2
+        if (!isShown) return
+        if (!this.zoom) this.centre()
+        const zoom = this.zoom || this.fit()
+        const isCrisp = zoom > this.real() * 1.01
+        const cut = Math.min(width, Math.max(0, (this.split * this.element.offsetWidth - this.x) / zoom))
+        for (const image of [this.after, this.before]) {
+            image.style.width = `${width}px`
+            image.style.height = `${height}px`
+            image.style.transform = `translate(${this.x}px, ${this.y}px) scale(${zoom})`
+        }
+        this.after.style.imageRendering = isCrisp ? "pixelated" : "auto"
+        this.before.style.clipPath = `inset(0 ${width - cut}px 0 0)`
+        this.line.style.left = `${this.split * 100}%`
+        this.leftLabel.textContent = `${this.texts.before} ${this.before.naturalWidth} x ${this.before.naturalHeight}`
+        this.rightLabel.textContent = `${this.texts.after} ${width} x ${height}`
+        this.toggle.textContent = this.zoom ? "\u2922" : "1:1"
+        this.element.setAttribute("aria-valuenow", String(Math.round(this.split * 100)))
+    }
+}
