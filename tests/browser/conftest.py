@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.tests import clips
 from apisr_pack.tests.browser.frontend import ROOT
+from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tools.chromium import NO_CHROMIUM, find_chromium
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
@@ -62,18 +64,33 @@ def page_problems() -> list[str]:
 
 
 @pytest.fixture
-def page(chromium: Browser, browser_server: ComfyServer, page_problems: list[str]) -> Iterator[Page]:
-    """A fresh visit (1600x900) to `browser_server`, with our nodes registered and the first graph shown."""
-    context = chromium.new_context(viewport={"width": 1600, "height": 900})
-    page = context.new_page()
-    page.on("pageerror", lambda error: page_problems.append(f"uncaught: {error}"))
-    page.on("console", lambda message: _note(message.type, message.text, page_problems))
-    context.route(lambda url: urlsplit(url).hostname not in ("127.0.0.1", "localhost"), _refuse)
-    page.goto(browser_server.address)
-    page.wait_for_function(_READY, timeout=60_000)
-    page.wait_for_timeout(2500)  # the frontend loads its default graph after that and would replace ours
-    yield page
-    context.close()
+def visit(chromium: Browser, browser_server: ComfyServer, page_problems: list[str]) -> Iterator[Callable[..., Page]]:
+    """`visit()`: a fresh visit (1600x900) to `browser_server`, with our nodes registered and the first graph shown.
+
+    blocked: a pattern of addresses that the page shall not get.
+    """
+    with ExitStack() as contexts:
+
+        def begin(blocked: str | None = None) -> Page:
+            context = chromium.new_context(viewport={"width": 1600, "height": 900})
+            contexts.callback(context.close)
+            page = context.new_page()
+            page.on("pageerror", lambda error: page_problems.append(f"uncaught: {error}"))
+            page.on("console", lambda message: _note(message.type, message.text, page_problems))
+            context.route(lambda url: urlsplit(url).hostname not in ("127.0.0.1", "localhost"), _refuse)
+            if blocked:
+                context.route(blocked, _refuse)
+            page.goto(browser_server.address)
+            page.wait_for_function(_READY, timeout=60_000)
+            page.wait_for_timeout(2500)  # the frontend loads its default graph after that and would replace ours
+            return page
+
+        yield begin
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page]) -> Page:
+    return visit()
 
 
 @pytest.fixture(params=["classic", "vue"])
@@ -94,6 +111,19 @@ def example_picture(browser_server: ComfyServer) -> str:
 def example_video(browser_server: ComfyServer, tmp_path: Path) -> str:
     """A short video with the name that the example workflows give."""
     return shutil.copy(clips.CLIPS["tracks mp4"](tmp_path), browser_server.base / "input" / "example.mp4").name
+
+
+@pytest.fixture
+def keep_zoo(browser_server: ComfyServer) -> Iterator[Callable[..., None]]:
+    """`keep_zoo(url=..., bytes=..., sha256=...)`: another file for the first known model, until the test ends."""
+    first = zoo.ZOO[0]
+
+    def change(**published: Any) -> None:
+        browser_server.run({"zoo": wf.node("TestingZoo", **published)})
+
+    yield change
+    change(url=first.urls[0], bytes=first.bytes, sha256=first.sha256)
+    (browser_server.models_dir / first.file).unlink(missing_ok=True)
 
 
 def _refuse(route: Route) -> None:

@@ -7,7 +7,7 @@
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { queryOf } from "./estimate.mjs"
-import { allNodes, findNode, forgetFiles, rootGraph } from "./graph.mjs"
+import { allNodes, findNode, measureAgain, rootGraph } from "./graph.mjs"
 import { say } from "./language.mjs"
 import { askFor, entryOf, refreshModels } from "./models.mjs"
 import { Panel } from "./panel.mjs"
@@ -20,6 +20,7 @@ class Face {
         this.node = node
         this.panel = new Panel(node)
         this.query = "" // everything that the text depends on, as last looked at
+        this.runQuery = "" // the same for the present or last run
         /** @type {any} */
         this.answer = undefined // the server's answer to that
         /** @type {string | undefined} */
@@ -32,6 +33,16 @@ class Face {
 
     get isLoader() {
         return this.node.comfyClass === "APISRModelLoader"
+    }
+
+    /**
+     * The final text of a run. If the size of the picture has become known only during the run, it belongs to it.
+     * @param {string} text
+     * @returns {Final}
+     */
+    ended(text) {
+        const isSame = withoutSize(this.query) === withoutSize(this.runQuery)
+        return { query: isSame ? this.query : this.runQuery, text }
     }
 
     show() {
@@ -48,8 +59,6 @@ export class Faces {
         this.byNode = new Map()
         /** @type {Map<string, any>} downloads under way or failed, by id */
         this.downloads = new Map()
-        /** @type {Map<any, Panel>} of subgraphs, for the text of a node in them */
-        this.outside = new Map()
     }
 
     add(node) {
@@ -86,9 +95,8 @@ export class Faces {
     lookAt(face, id) {
         const query = queryOf(face.node, (other) => this.sizeOfResult(other))
         if (query === face.query) return
-        const isFirst = !face.query
         face.query = query
-        if (isFirst) face.final ??= recall(id)
+        face.final ??= recall(id)
         ask(query).then(
             (answer) => {
                 if (face.query === query) face.answer = answer // otherwise it is for settings of the past
@@ -147,30 +155,20 @@ export class Faces {
         if (face) {
             face.running = text
             if (state !== "running") {
-                face.final = { query: face.query, text }
+                face.final = face.ended(text)
                 face.running = undefined
                 if (!face.isLoader) remember(id, face.final)
             }
             if (face.isLoader && state === "done") refreshModels()
             face.show()
         }
-        this.showOnSubgraph(String(id), text)
-    }
-
-    /** A node in a subgraph is not seen, so the subgraph shows its text. */
-    showOnSubgraph(id, text) {
-        const [outer, inner] = id.split(":")
-        if (inner === undefined) return
-        const host = findNode(outer)
-        if (!host?.subgraph) return
-        if (!this.outside.has(host)) this.outside.set(host, new Panel(host))
-        this.outside.get(host)?.show(text)
     }
 
     begin() {
-        forgetFiles()
-        for (const panel of this.outside.values()) panel.show("")
+        this.look() // what runs is what the graph says now
+        measureAgain()
         for (const face of this.byNode.values()) {
+            face.runQuery = face.query
             face.before = face.final
             face.final = face.running = undefined
             face.show()
@@ -181,13 +179,12 @@ export class Faces {
     restore(id) {
         const face = this.byNode.get(findNode(id))
         if (face) face.final ??= face.before
-        if (face?.final) this.showOnSubgraph(String(id), face.final.text)
         face?.show()
     }
 
     end(isGood) {
         for (const face of this.byNode.values()) {
-            if (face.running !== undefined && !isGood) face.final = { query: face.query, text: face.running }
+            if (face.running !== undefined && !isGood) face.final = face.ended(face.running)
             face.running = undefined
             if (isGood) face.final ??= face.before // it was not part of this run
             face.show()
@@ -210,6 +207,12 @@ function progressLines(id, done, total, speed) {
 }
 
 const firstLine = (text) => String(text ?? "").split("\n")[0]
+
+function withoutSize(query) {
+    const left = new URLSearchParams(query)
+    for (const name of ["width", "height", "count"]) left.delete(name)
+    return left.toString()
+}
 
 const storageKey = (id) => `apisr.${rootGraph()?.id}.${id}`
 

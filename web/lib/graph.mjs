@@ -183,6 +183,8 @@ const timesCount = (size, amount) => size && { ...size, count: (size.count ?? 1)
 
 /** @type {Map<string, Size | null>} */
 const files = new Map()
+/** @type {Map<string, "image" | "video">} */
+const kinds = new Map()
 const MOST_FILES = 200
 
 /** The size of a file in one of the host's folders; undefined until it is known. */
@@ -195,16 +197,18 @@ function sizeOfFile(value, kind) {
     if (!files.has(address)) {
         if (files.size >= MOST_FILES) files.clear()
         files.set(address, null)
+        kinds.set(address, kind)
         measure(address, kind)
     }
     return files.get(address) ?? undefined
 }
 
 function measure(address, kind) {
+    const fresh = `${address}&rand=${Math.random()}` // not from the browser's cache
     if (kind === "image") {
         const image = new Image()
         image.onload = () => files.set(address, { width: image.naturalWidth, height: image.naturalHeight })
-        image.src = address
+        image.src = fresh
     } else {
         const video = document.createElement("video")
         video.preload = "metadata"
@@ -212,11 +216,11 @@ function measure(address, kind) {
             if (video.videoWidth) files.set(address, { width: video.videoWidth, height: video.videoHeight })
             video.removeAttribute("src")
         }
-        video.src = address
+        video.src = fresh
     }
 }
 
-/** Forget the sizes of files: one may have been replaced by another of the same name. */
-export function forgetFiles() {
-    files.clear()
+/** Measure files again: one may have been replaced by another of the same name. Until then the old sizes hold. */
+export function measureAgain() {
+    for (const address of files.keys()) measure(address, kinds.get(address))
 }

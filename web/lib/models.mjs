@@ -22,7 +22,7 @@ const entries = new Map()
 
 /** Ask again for everything: files may have come or gone. */
 export function refreshModels() {
-    labels.clear()
+    loadLabels()
     entries.clear()
 }
 
@@ -44,13 +44,12 @@ function labelOf(value) {
 /** Load the labels in the UI's language. Vue nodes look at labels once, so they must be there before the first node. */
 export async function loadLabels() {
     const now = language()
-    const known = new Map()
-    labels.set(now, known)
+    if (!labels.has(now)) labels.set(now, new Map()) // they are asked for once
     try {
-        for (const model of await fetchModels({ language: now })) known.set(model.name, model.label)
+        labels.set(now, new Map((await fetchModels({ language: now })).map(({ name, label }) => [name, label])))
         app.graph?.setDirtyCanvas?.(true, true)
     } catch {
-        labels.delete(now) // the server is away: at the next look
+        if (!labels.get(now)?.size) labels.delete(now) // the server is away: at the next look
     }
 }
 
