@@ -37,7 +37,7 @@ from tools.pack_link import link_pack
 from tools.process import LOGS, ROOT, WORK, SetupFailed, say
 
 PICTURE = ROOT / "tests" / "art" / "demo.png"
-WORKFLOW = ROOT / "example_workflows" / "api" / "apisr_upscale.json"
+WORKFLOW = ROOT / "example_workflows" / "api" / "Anime upscale, before and after.json"
 OUTPUT = ROOT / "demo_output"
 FAST = "not (comfy or browser or slow)"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -11,8 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from apisr_pack.apisr_archs.files import zoo
-from apisr_pack.tests import clips
-from apisr_pack.tests.browser.frontend import ROOT
 from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tools.chromium import NO_CHROMIUM, find_chromium
 from playwright.sync_api import Browser, Page, Route, sync_playwright
@@ -99,18 +96,6 @@ def renderer(request: pytest.FixtureRequest, browser_server: ComfyServer) -> Ite
     browser_server.post_json("/settings/Comfy.VueNodes.Enabled", request.param == "vue")
     yield request.param
     browser_server.post_json("/settings/Comfy.VueNodes.Enabled", False)
-
-
-@pytest.fixture
-def example_picture(browser_server: ComfyServer) -> str:
-    """The picture that the example workflow names: part of ComfyUI, but not of a bare base directory."""
-    return browser_server.upload_image(ROOT / "tests" / "art" / "demo.png", name="example.png")
-
-
-@pytest.fixture
-def example_video(browser_server: ComfyServer, tmp_path: Path) -> str:
-    """A short video with the name that the example workflows give."""
-    return shutil.copy(clips.CLIPS["tracks mp4"](tmp_path), browser_server.base / "input" / "example.mp4").name
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from playwright.sync_api import Locator, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "example_workflows"
-WORKFLOW: dict[str, Any] = json.loads((EXAMPLES / "apisr_upscale.json").read_text(encoding="utf-8"))
+FIRST = "Anime upscale, before and after"
+WORKFLOW: dict[str, Any] = json.loads((EXAMPLES / f"{FIRST}.json").read_text(encoding="utf-8"))
 
 _SHOWN = "count => window.app.graph.nodes.length === count"
 _NOTE_END = """() => {

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer
 
-pytestmark = pytest.mark.usefixtures("example_picture", "renderer")
+pytestmark = pytest.mark.usefixtures("renderer")
 
 CHOICES: dict[str, dict[str, float]] = {
     "factor": {"resize_to.factor": 2.0},

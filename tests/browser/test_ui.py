@@ -11,22 +11,27 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 from apisr_pack.tests import ffprobe
-from apisr_pack.tests.browser.frontend import EXAMPLES, WORKFLOW, open_workflow, prompt, run
+from apisr_pack.tests.browser.frontend import EXAMPLES, FIRST, WORKFLOW, open_workflow, prompt, run
 from playwright.sync_api import Page, expect
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer
 
-NAMES = ["apisr_upscale", "apisr_video", "apisr_video_frames"]
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json"))
 OURS = {
-    "APISRModelLoader": "Load APISR Model",
-    "APISRUpscale": "Upscale Image (APISR)",
-    "APISRUpscaleVideo": "Upscale Video (APISR)",
+    "APISRModelLoader": ("Load APISR Model", FIRST),
+    "APISRUpscale": ("Upscale Image (APISR)", FIRST),
+    "APISRUpscaleVideo": ("Upscale Video (APISR)", "Video"),
+    "APISRQuickUpscale": ("APISR Quick Upscale", "Anime upscale as an app"),
+    "APISRCompare": ("Compare Before and After (APISR)", FIRST),
+    "APISRContactSheet": ("Compare Models (APISR)", "Compare models"),
 }
+"""Name in the menu, and a workflow that has it."""
 
 # The box for a missing node, model or picture, and for a failed run.
 COMPLAINT = "error-overlay"
@@ -81,13 +86,13 @@ def _loader_with(model: str) -> dict[str, Any]:
     return _with(WORKFLOW, "APISRModelLoader", widgets_values=[model, "auto", True, "default"])
 
 
-@pytest.mark.usefixtures("example_picture", "renderer")
+@pytest.mark.usefixtures("renderer")
 def test_example_opens_without_complaint_and_runs(
     browser_server: ComfyServer, page: Page, page_problems: list[str], tmp_path: Path
 ) -> None:
     open_workflow(page, WORKFLOW)
     page.screenshot(path=tmp_path / "example.png")
-    assert _what_runs(prompt(page)) == _what_runs(_read(EXAMPLES / "api" / "apisr_upscale.json"))
+    assert _what_runs(prompt(page)) == _what_runs(_read(EXAMPLES / "api" / f"{FIRST}.json"))
     expect(page.get_by_test_id(COMPLAINT)).to_have_count(0)
     browser_server.free()  # of the other renderer's results
     assert run(page) == "execution_success"
@@ -97,8 +102,8 @@ def test_example_opens_without_complaint_and_runs(
     assert page_problems == []
 
 
-@pytest.mark.usefixtures("example_video", "renderer")
-@pytest.mark.parametrize("name", ["apisr_video", "apisr_video_frames"])
+@pytest.mark.usefixtures("renderer")
+@pytest.mark.parametrize("name", ["Video", "Frames of a batch"])
 def test_example_of_a_video_opens_without_complaint_and_runs(
     browser_server: ComfyServer, page: Page, page_problems: list[str], tmp_path: Path, name: str
 ) -> None:
@@ -117,7 +122,6 @@ def test_example_of_a_video_opens_without_complaint_and_runs(
     assert page_problems == []
 
 
-@pytest.mark.usefixtures("example_picture")
 def test_frontend_complains_of_what_is_missing_but_not_of_models_that_we_fetch(page: Page) -> None:
     unknown_node = _with(WORKFLOW, "APISRUpscale", type="APISRUpscaleOfLater")
     complaint = page.get_by_test_id(COMPLAINT)
@@ -131,7 +135,6 @@ def test_frontend_complains_of_what_is_missing_but_not_of_models_that_we_fetch(p
     expect(complaint).to_contain_text("APISRUpscaleOfLater")
 
 
-@pytest.mark.usefixtures("example_picture")
 def test_error_panel_names_the_damaged_file_and_what_to_do(broken_model: str, page: Page, tmp_path: Path) -> None:
     open_workflow(page, _loader_with(broken_model))
     assert run(page) == "execution_error"
@@ -143,14 +146,16 @@ def test_error_panel_names_the_damaged_file_and_what_to_do(broken_model: str, pa
     page.screenshot(path=tmp_path / "error.png")
 
 
-@pytest.mark.usefixtures("example_video")
 @pytest.mark.parametrize("node_type", OURS)
 def test_help_panel_shows_the_page_of_each_node(page: Page, tmp_path: Path, node_type: str) -> None:
-    open_workflow(page, _read(EXAMPLES / f"{'apisr_video' if 'Video' in node_type else 'apisr_upscale'}.json"))
+    name, workflow = OURS[node_type]
+    shown = _read(EXAMPLES / f"{workflow}.json")
+    shown["extra"].pop("linearMode", None)  # an app hides its graph
+    open_workflow(page, shown)
     page.evaluate(_SELECT, node_type)
     page.get_by_test_id("info-button").click()
     content = page.locator(".node-help-content")
-    expect(content.get_by_role("heading", level=1)).to_have_text(OURS[node_type])
+    expect(content.get_by_role("heading", level=1)).to_have_text(name)
     expect(content.get_by_role("heading", name="Inputs")).to_be_visible()
     page.screenshot(path=tmp_path / f"{node_type}.png")
     assert content.evaluate(_PIXELS_CUT_OFF) < 1
@@ -160,14 +165,14 @@ def test_help_panel_shows_the_page_of_each_node(page: Page, tmp_path: Path, node
 def test_help_page_and_template_picture_are_served(browser_server: ComfyServer, node_type: str) -> None:
     node = browser_server.get_json(f"/object_info/{node_type}")[node_type]
     folder = node["python_module"].rpartition(".")[2]
-    assert browser_server.get_json("/workflow_templates")[folder] == NAMES
+    assert sorted(browser_server.get_json("/workflow_templates")[folder]) == NAMES
     get = build_opener(ProxyHandler({})).open
     with get(f"{browser_server.address}/extensions/{folder}/docs/{node_type}.md") as answer:
         page = answer.read().decode()
-    (output,) = node["output"]
-    assert f"| `{output}` |" in page
+    for output in node["output"]:
+        assert f"- **{output}**" in page
     for name in NAMES:
-        with get(f"{browser_server.address}/api/workflow_templates/{folder}/{name}.jpg") as answer:
+        with get(f"{browser_server.address}/api/workflow_templates/{folder}/{quote(name)}.jpg") as answer:
             assert answer.read() == (EXAMPLES / f"{name}.jpg").read_bytes()
 
 

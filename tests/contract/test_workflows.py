@@ -13,6 +13,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 APISR_MODELS = [model for model in zoo.ZOO if "_APISR_" in model.file]
 
 
@@ -69,9 +70,8 @@ def test_our_nodes_name_this_pack_and_version(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
 def test_loader_carries_address_and_checksum_of_each_apisr_model(path: Path) -> None:
-    loaders = [node for node in _our_nodes(_workflow(path)) if node["type"] == "APISRModelLoader"]
-    assert loaders
-    for loader in loaders:
+    with_models = ("APISRModelLoader", "APISRQuickUpscale")
+    for loader in (node for node in _our_nodes(_workflow(path)) if node["type"] in with_models):
         assert loader["properties"]["models"] == [
             {
                 "name": model.file,
@@ -83,3 +83,26 @@ def test_loader_carries_address_and_checksum_of_each_apisr_model(path: Path) -> 
             }
             for model in APISR_MODELS
         ]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_each_begins_with_a_note_that_says_what_to_do(path: Path) -> None:
+    (note,) = (node for node in _workflow(path)["nodes"] if node["type"] == "MarkdownNote")
+    assert "**Run**" in note["widgets_values"][0].split("\n")[0]
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=_named)
+def test_blueprints_are_one_node_with_search_words(path: Path) -> None:
+    blueprint = _workflow(path)
+    (subgraph,) = blueprint["definitions"]["subgraphs"]
+    (outer,) = blueprint["nodes"]
+    assert outer["type"] == subgraph["id"]
+    assert outer["title"] == subgraph["name"] == path.stem
+    assert {"anime", "upscale", "2x", "アニメ", "放大"} <= set(blueprint["extra"]["BlueprintSearchAliases"])
+    inside = {str(node["id"]): node for node in subgraph["nodes"]}
+    for node, widget in outer["properties"]["proxyWidgets"]:
+        assert any(entry.get("widget", {}).get("name") == widget for entry in inside[node]["inputs"])
+    for end, ids in (("inputs", outer["inputs"]), ("outputs", outer["outputs"])):
+        assert [entry["name"] for entry in ids] == [entry["name"] for entry in subgraph[end]]
+    for node in subgraph["nodes"]:
+        assert node["properties"]["cnr_id"] in ("apisr", "comfy-core")
