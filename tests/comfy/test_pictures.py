@@ -36,9 +36,8 @@ def started(result: RunResult) -> set[str]:
 
 
 def test_example_workflow_runs_as_it_is(comfy: ComfyServer) -> None:
-    prompt = json.loads(
-        (ROOT / "example_workflows" / "api" / "Anime upscale, before and after.json").read_text("utf-8")
-    )
+    path = ROOT / "example_workflows" / "api" / "Anime upscale, before and after.json"
+    prompt = json.loads(path.read_text("utf-8"))
     demo = ROOT / "tests" / "art" / "demo.png"
     (picture,) = (node for node in prompt.values() if node["class_type"] == "LoadImage")
     (end,) = (key for key, node in prompt.items() if node["class_type"] == "SaveImage")
