@@ -35,6 +35,7 @@ from tools.comfy_server import (
 from tools.environment import Host
 from tools.pack_link import link_pack
 from tools.process import LOGS, ROOT, WORK, SetupFailed, say
+from tools.web_lint import lint_web
 
 PICTURE = ROOT / "tests" / "art" / "demo.png"
 WORKFLOW = ROOT / "example_workflows" / "api" / "Anime upscale, before and after.json"
@@ -140,12 +141,12 @@ def bench(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 def lint(arguments: argparse.Namespace, rest: list[str]) -> int:
-    """run ruff check, ruff format and pyright"""
+    """run ruff check, ruff format, pyright, and eslint and TypeScript on web/"""
     _refuse(rest)
     host = _host(arguments, dev=True)
     checks = (["ruff", "check"], ["ruff", "format", "--check"], ["pyright", "--pythonpath", str(host.python)])
     codes = [process.run([host.python, "-m", *check]) for check in checks]
-    return max(codes)
+    return max(*codes, lint_web(host.python))
 
 
 def _refuse(rest: list[str]) -> None:

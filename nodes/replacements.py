@@ -8,8 +8,8 @@ from comfy_api.latest import ComfyAPI, io
 
 
 def replacements() -> list[io.NodeReplace]:
-    """The nodes of both packs. Outputs keep their places, and no output mapping says so: with one, ComfyUI 0.30 fails on
-    a replaced node that feeds another replaced node, whose inputs have new names by then.
+    """The nodes of both packs. Outputs keep their places, and no output mapping says so: with one, ComfyUI 0.30 fails
+    on a replaced node that feeds another replaced node, whose inputs have new names by then.
     """
     return [
         io.NodeReplace(

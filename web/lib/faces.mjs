@@ -136,7 +136,8 @@ export class Faces {
         }
     }
 
-    download({ id, state, done, total, speed, error }) {
+    /** @param {{id: string, state: string, done?: number, total?: number, speed?: number, error?: string}} progress */
+    download({ id, state, done = 0, total = 0, speed = 0, error = "" }) {
         if (state === "done" || state === "cancelled") {
             this.downloads.delete(id)
             refreshModels()
