@@ -3,6 +3,7 @@
     python dev.py demo            upscale a picture in a real ComfyUI, which is installed here if necessary
     python dev.py test [--fast]   run all tests; --fast: only those that need neither ComfyUI nor a browser
     python dev.py bench [NAME]    run a script from benchmarks/; without a name, list them
+    python dev.py gallery         make a page that shows what each model does to the same pictures
     python dev.py lint            run ruff and pyright
 
 Everything is installed into .venv and .comfyui in this checkout. `--comfyui PATH` (or COMFYUI_PATH) uses an existing
@@ -40,6 +41,7 @@ from tools.web_lint import lint_web
 PICTURE = ROOT / "tests" / "art" / "demo.png"
 WORKFLOW = ROOT / "example_workflows" / "api" / "Anime upscale, before and after.json"
 OUTPUT = ROOT / "demo_output"
+GALLERY = ROOT / "gallery"
 FAST = "not (comfy or browser or slow)"
 
 
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     host.add_argument("--python", metavar="PROGRAM", help="the interpreter that starts that ComfyUI")
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="demo | test | bench | lint")
+    commands = parser.add_subparsers(required=True, metavar="demo | test | bench | gallery | lint")
 
     def add(name: str, command: Callable[[argparse.Namespace, list[str]], int]) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=command.__doc__, parents=[host], allow_abbrev=False)
@@ -84,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     bench_options = add("bench", bench)
     bench_options.add_argument("name", nargs="?")
     bench_options.add_argument("arguments", nargs=argparse.REMAINDER)
+    gallery_options = add("gallery", gallery)
+    gallery_options.add_argument("--folder", type=Path, metavar="PATH", help="where your model files are")
+    gallery_options.add_argument("--no-download", action="store_true", help="only the models that are there")
     add("lint", lint)
     return parser
 
@@ -138,6 +143,18 @@ def bench(arguments: argparse.Namespace, rest: list[str]) -> int:
     host = _host(arguments, dev=True)
     env = {"COMFYUI_PATH": str(host.comfyui)}
     return process.run([host.python, scripts[arguments.name], *rest, *arguments.arguments], env=env)
+
+
+def gallery(arguments: argparse.Namespace, rest: list[str]) -> int:
+    """show what each known model does to the same pictures, on one page"""
+    _refuse(rest)
+    host = _host(arguments, dev=False, comfyui=False)
+    options = ["--folder", arguments.folder.absolute()] if arguments.folder else []
+    options += ["--no-download"] if arguments.no_download else []
+    code = process.run([host.python, ROOT / "tools" / "gallery.py", GALLERY, *options])
+    if not code:
+        say(f"Open    {GALLERY / 'index.html'}")
+    return code
 
 
 def lint(arguments: argparse.Namespace, rest: list[str]) -> int:

@@ -201,6 +201,7 @@ def upscale_batch(
         state: of an earlier run of the same job on the same images that did not reach its end: this one goes on from
             its finished pictures. It is updated, also if this run does not reach its end either.
     """
+    is_kept = state is not None
     state = state or BatchState()
     device = placement.device or _device_of(model)
     shape = (job.count, *job.size, job.channels)
@@ -220,8 +221,9 @@ def upscale_batch(
                 opened.put(picture, result)
                 finished += 1
         except BaseException:
-            opened.wait()
-            state.done = finished
+            if is_kept:  # otherwise nobody needs what is still to be written
+                opened.wait()
+                state.done = finished
             raise
     state.done, state.reused = finished, opened.reused
     return output
