@@ -103,3 +103,23 @@ def test_models_in_the_help_are_called_as_in_the_list(language: str) -> None:
     for label in labels:
         name = re.split("[,\u3001\uff0c]", label)[0]  # commas of all languages
         assert f"**{name}" in page, label
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_the_readme_says_the_same(language: str) -> None:
+    """The same headings, rows of tables, pictures, addresses and code, in the same order."""
+    english = (ROOT / "README.md").read_text(encoding="utf-8")
+    other = (ROOT / f"README.{language}.md").read_text(encoding="utf-8")
+    for pattern in (
+        r"^(#+) ",
+        r"^- ",
+        r"^\|",
+        r"\]\(((?!#|README)[^)]+)\)",
+        r"^```.*?^```$",
+        r"\d+\.\d+ kB",
+        r"\| (\d.*?\.pth) ",
+    ):
+        mine, theirs = (re.findall(pattern, text, re.MULTILINE | re.DOTALL) for text in (english, other))
+        assert sorted(theirs) == sorted(mine), pattern
+    ours, yours = (re.split(r"^## ", text, flags=re.MULTILINE) for text in (english, other))
+    assert [section.count("\n|") for section in yours] == [section.count("\n|") for section in ours]
