@@ -64,6 +64,7 @@ class APISRContactSheet(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,  # see `NodeStatus.kept`
             outputs=[io.Image.Output(tooltip="One picture: the piece, then what each model makes of it.")],
         )
 
@@ -81,7 +82,8 @@ class APISRContactSheet(io.ComfyNode):
         piece = crop(pictures[:1, ..., :3], crop_size, place)
         status = NodeStatus(cls.hidden.unique_id)
         present = [name for name in catalogue.names() if catalogue.find(name)][:most_models]
-        original = status.say("sheet_original", width=piece.shape[2], height=piece.shape[1])
+        # the labels are English in every language: Pillow's own font has no other letters
+        original = words.say("en", "sheet_original", width=piece.shape[2], height=piece.shape[1])
         cells = [(pixels.resize(piece[0], (CELL, CELL)), original)]
         bar = host.Bar()
         for number, name in enumerate(present):
@@ -90,7 +92,7 @@ class APISRContactSheet(io.ComfyNode):
             cells.append(_cell(name, piece, status))
             bar.advance(number + 1, len(present))
         status.end(status.say("sheet_done", count=len(present)))
-        return io.NodeOutput(sheet(cells)[None])
+        return io.NodeOutput(sheet(cells)[None], ui=status.kept)
 
 
 def crop(pictures: Tensor, side: int, place: str) -> Tensor:
@@ -127,7 +129,7 @@ def _cell(name: str, piece: Tensor, status: NodeStatus) -> tuple[Tensor, str]:
         result, seconds = _timed(model, piece)
     except (ApisrError, ValueError) as error:
         log.warning("%s is left out of the sheet: %s", name, error)
-        return torch.full((CELL, CELL, 3), 0.5), f"{label}: {status.say('sheet_failed')}"
+        return torch.full((CELL, CELL, 3), 0.5), f"{label}: {words.say('en', 'sheet_failed')}"
     return pixels.resize(result[0], (CELL, CELL)), f"{label}, {words.duration(seconds)}"
 
 

@@ -42,6 +42,7 @@ class APISRQuickUpscale(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(tooltip="The larger pictures, with the channels of image; RGBA with a mask.")],
             accept_all_inputs=True,  # see `inputs.size_request`
+            has_intermediate_output=True,  # see `NodeStatus.kept`
         )
 
     @classmethod
@@ -69,4 +70,5 @@ class APISRQuickUpscale(io.ComfyNode):
         status = NodeStatus(cls.hidden.unique_id)
         model = cls.last.get(model_name, status)
         options = pictures.Options(mode, amount, multiple_of)
-        return io.NodeOutput(pictures.upscale(model, image, mask, options, status))
+        result = pictures.upscale(model, image, mask, options, status)
+        return io.NodeOutput(result, ui=status.kept)

@@ -35,9 +35,16 @@ class NodeStatus:
         self.node_id = node_id
         self.language = PAGES.language()
         self.warning = ""
+        self.last = ""
+
+    @property
+    def kept(self) -> dict[str, list[str]]:
+        """The last text as a node's UI output: ComfyUI sends it again when the node is answered from its cache."""
+        return {"apisr_text": [self.last]}
 
     def show(self, *lines: str, state: str = "running") -> None:
-        PAGES.show(self.node_id, "\n".join(line for line in lines if line), state)
+        self.last = "\n".join(line for line in lines if line)
+        PAGES.show(self.node_id, self.last, state)
 
     def say(self, key: str, **values: Any) -> str:
         return words.say(self.language, key, **values)

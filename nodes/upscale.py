@@ -27,6 +27,7 @@ class APISRUpscale(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             outputs=[io.Image.Output(tooltip="The larger pictures, with the channels of image; RGBA with a mask.")],
             accept_all_inputs=True,  # see `inputs.size_request`
+            has_intermediate_output=True,  # see `NodeStatus.kept`
         )
 
     @classmethod
@@ -50,7 +51,8 @@ class APISRUpscale(io.ComfyNode):
         limits = inputs.tile_limits(tile_size, overlap, tiling)
         options = pictures.Options(mode, amount, multiple_of, limits, reuse_frames, alpha, cpu_fallback)
         status = NodeStatus(cls.hidden.unique_id)
-        return io.NodeOutput(pictures.upscale(upscale_model, image, mask, options, status))
+        result = pictures.upscale(upscale_model, image, mask, options, status)
+        return io.NodeOutput(result, ui=status.kept)
 
 
 def _other_inputs() -> list[io.Input]:

@@ -37,6 +37,7 @@ class APISRUpscaleVideo(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             outputs=[io.Video.Output(tooltip='The upscaled video. "Save Video" copies it without loss.')],
             accept_all_inputs=True,  # see `inputs.size_request`
+            has_intermediate_output=True,  # see `NodeStatus.kept`
         )
 
     @classmethod
@@ -92,7 +93,7 @@ class APISRUpscaleVideo(io.ComfyNode):
             job = videos.prepare_video(upscale_model, source, clip, size=size, **settings)
             path = video_files.result_named(job.fingerprint) or _run(upscale_model, job, status, cpu_fallback)
         cls.results.remember(cls.hidden.unique_id, path)
-        return io.NodeOutput(video_files.UpscaledVideo(str(path)))
+        return io.NodeOutput(video_files.UpscaledVideo(str(path)), ui=status.kept)
 
 
 def _run(model: Any, job: videos.VideoJob, status: NodeStatus, cpu_fallback: bool) -> Path:

@@ -12,8 +12,13 @@ import { Viewer } from "./viewer.mjs"
  * @param {any} node
  */
 export function addComparison(node) {
-    loadTexts()
-    const viewer = new Viewer()
+    const viewer = new Viewer(() => ({
+        before: say("ui_before"),
+        after: say("ui_after"),
+        divider: say("ui_divider"),
+        gone: say("ui_gone"),
+    }))
+    loadTexts().then(() => viewer.draw())
     const widget = node.addDOMWidget("apisr_compare", "apisr_compare", viewer.element, {
         serialize: false,
         hideOnZoom: false,
@@ -44,12 +49,7 @@ export function addComparison(node) {
 
 function show(viewer, output) {
     const addresses = (/** @type {File[]} */ files) => files.map((file) => api.apiURL(`/view?${new URLSearchParams({ ...file })}`))
-    viewer.show(addresses(output.apisr_before ?? []), addresses(output.apisr_after), {
-        before: say("ui_before"),
-        after: say("ui_after"),
-        divider: say("ui_divider"),
-        gone: say("ui_gone"),
-    })
+    viewer.show(addresses(output.apisr_before ?? []), addresses(output.apisr_after))
 }
 
 const storageKey = (node) => `apisr.compare.${rootGraph()?.id}.${node.id}`

@@ -63,6 +63,11 @@ export class Faces {
 
     add(node) {
         this.byNode.set(node, new Face(node))
+        const executed = node.onExecuted
+        node.onExecuted = (/** @type {any} */ output, ...more) => {
+            executed?.apply(node, [output, ...more])
+            if (output?.apisr_text) this.keep(node, output.apisr_text[0])
+        }
         const removed = node.onRemoved
         node.onRemoved = (...all) => {
             this.byNode.delete(node)
@@ -163,6 +168,17 @@ export class Faces {
             if (face.isLoader && state === "done") refreshModels()
             face.show()
         }
+    }
+
+    /** The last text of a run, which the host has kept with the result: this comes for cached results too. */
+    keep(node, text) {
+        const face = this.byNode.get(node)
+        const found = [...allNodes()].find((each) => each.node === node)
+        if (!face || !found || !text) return
+        face.final = face.ended(text)
+        face.running = undefined
+        remember(found.id, face.final)
+        face.show()
     }
 
     begin() {

@@ -21,7 +21,9 @@ function make(tag, style, parent) {
 }
 
 export class Viewer {
-    constructor() {
+    /** @param {() => {before: string, after: string, divider: string, gone: string}} texts in the UI's language */
+    constructor(texts) {
+        this.texts = texts
         this.element = make("div", CSS.root)
         this.element.className = "apisr-compare"
         this.element.tabIndex = 0
@@ -39,7 +41,7 @@ export class Viewer {
         this.next = this.addButton("\u203a", () => this.turn(1))
         this.toggle = this.addButton("1:1", () => this.toggleZoom())
         this.pages = { before: /** @type {string[]} */ ([]), after: /** @type {string[]} */ ([]) }
-        this.texts = { before: "", after: "", divider: "", gone: "" }
+        this.isGone = false
         this.page = 0
         this.split = 0.5 // of the width
         this.zoom = 0 // CSS pixels for each pixel of `after`; 0: the whole picture
@@ -64,12 +66,9 @@ export class Viewer {
      * Show pairs of pictures.
      * @param {string[]} before addresses
      * @param {string[]} after addresses
-     * @param {{before: string, after: string, divider: string, gone: string}} texts
      */
-    show(before, after, texts) {
+    show(before, after) {
         this.pages = { before, after }
-        this.texts = texts
-        this.element.setAttribute("aria-label", texts.divider)
         this.page = 0
         this.zoom = 0
         this.turn(0)
@@ -79,11 +78,11 @@ export class Viewer {
         const count = this.pages.after.length
         if (!count) return
         this.page = (this.page + by + count) % count
-        this.message.textContent = ""
+        this.isGone = false
         for (const [image, addresses] of /** @type {[HTMLImageElement, string[]][]} */ ([[this.before, this.pages.before], [this.after, this.pages.after]])) {
             image.onload = () => this.draw()
             image.onerror = () => {
-                this.message.textContent = this.texts.gone
+                this.isGone = true
                 this.draw()
             }
             image.src = addresses[Math.min(this.page, addresses.length - 1)] ?? ""
@@ -199,7 +198,10 @@ export class Viewer {
 
     draw() {
         const { naturalWidth: width, naturalHeight: height } = this.after
-        const isShown = width > 0 && !this.message.textContent
+        const texts = this.texts()
+        const isShown = width > 0 && !this.isGone
+        this.message.textContent = this.isGone ? texts.gone : ""
+        this.element.setAttribute("aria-label", texts.divider)
         for (const part of [this.after, this.before, this.line, this.leftLabel, this.rightLabel, this.bar]) part.hidden = !isShown
         for (const part of [this.bar, this.message]) part.style.display = (part === this.bar) === isShown ? "flex" : "none"
         for (const button of [this.previous, this.next]) button.hidden = this.pages.after.length < 2
@@ -216,8 +218,8 @@ export class Viewer {
         this.after.style.imageRendering = isCrisp ? "pixelated" : "auto"
         this.before.style.clipPath = `inset(0 ${width - cut}px 0 0)`
         this.line.style.left = `${this.split * 100}%`
-        this.leftLabel.textContent = `${this.texts.before} ${this.before.naturalWidth} x ${this.before.naturalHeight}`
-        this.rightLabel.textContent = `${this.texts.after} ${width} x ${height}`
+        this.leftLabel.textContent = `${texts.before} ${this.before.naturalWidth} x ${this.before.naturalHeight}`
+        this.rightLabel.textContent = `${texts.after} ${width} x ${height}`
         this.toggle.textContent = this.zoom ? "\u2922" : "1:1"
         this.element.setAttribute("aria-valuenow", String(Math.round(this.split * 100)))
     }
