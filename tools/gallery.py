@@ -61,7 +61,7 @@ def entries(pack: Any, folder: Path | None, device: str, *, download: bool) -> l
     from apisr_pack.apisr_archs.files.zoo import ZOO
 
     found = [_entry(pack, "realesr-animevideov3", "Bundled: Real-ESRGAN 4x, anime video", "BSD-3-Clause", device)]
-    for known in ZOO:
+    for known in zoo.ZOO:
         if known.file == "realesr-animevideov3.pth":
             continue
         facts = f"{known.parameters / 1e6:.2f} M, {known.bytes / 1e6:.1f} MB, {known.licence}"

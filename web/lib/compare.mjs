@@ -18,7 +18,7 @@ export function addComparison(node) {
         divider: say("ui_divider"),
         gone: say("ui_gone"),
     }))
-    loadTexts().then(() => viewer.draw())
+    loadTexts()?.then(() => viewer.draw())
     const widget = node.addDOMWidget("apisr_compare", "apisr_compare", viewer.element, {
         serialize: false,
         hideOnZoom: false,
