@@ -58,8 +58,7 @@ def load_pack() -> Any:
 
 def entries(pack: Any, folder: Path | None, device: str, *, download: bool) -> list[Entry]:
     """All known models, loaded where they are there or can be fetched."""
-    from apisr_pack.apisr_archs.files.zoo import ZOO
-
+    zoo = importlib.import_module(f"{pack.__name__}.apisr_archs.files.zoo")
     found = [_entry(pack, "realesr-animevideov3", "Bundled: Real-ESRGAN 4x, anime video", "BSD-3-Clause", device)]
     for known in zoo.ZOO:
         if known.file == "realesr-animevideov3.pth":
