@@ -41,7 +41,7 @@ def _described(name: str, language: str, *, is_checked: bool) -> dict[str, Any]:
         "present": path is not None,
         "downloading": known is not None and DOWNLOADS.is_running(known),
         "origin": origin,
-        "bytes": path.stat().st_size if path else known.bytes if known else 0,
+        "bytes": _bytes(path, known),
         "lines": _lines(name, language, path, origin),
     }
 
@@ -62,7 +62,7 @@ def _lines(name: str, language: str, path: Path | None, origin: str) -> list[str
         lines.append(_facts(language, loaded.architecture, loaded.facts.scale, loaded.parameters))
     elif known:
         lines.append(_facts(language, known.architecture, known.scale, known.parameters))
-    size = f"{(path.stat().st_size if path else known.bytes if known else 0) / 1e6:.1f}"
+    size = f"{_bytes(path, known) / 1e6:.1f}"
     if path is None and known is None:
         lines.append(words.say(language, "error_not_here", subject=catalogue.short_name(name)))
     elif path is None and known:
@@ -71,6 +71,14 @@ def _lines(name: str, language: str, path: Path | None, origin: str) -> list[str
         licence = f", {known.licence}" if known and origin != "altered" else ""
         lines.append(words.say(language, "here", size=size, origin=words.say(language, origin)) + licence)
     return lines
+
+
+def _bytes(path: Path | None, known: zoo.ZooModel | None) -> int:
+    """Size of a file; of one that is not there, or was just deleted, the published size."""
+    try:
+        return path.stat().st_size if path else known.bytes if known else 0
+    except OSError:
+        return known.bytes if known else 0
 
 
 def _facts(language: str, architecture: str, scale: int, parameters: int) -> str:
