@@ -72,6 +72,7 @@ def test_the_wheel_zooms_the_pictures_and_not_the_graph(viewer: Locator, page: P
     assert page.evaluate(_GRAPH_ZOOM) == graph
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 def test_one_to_one_and_drag(viewer: Locator, page: Page) -> None:
     fit = viewer.evaluate(_ZOOM)
     viewer.get_by_role("button", name="1:1").click()
@@ -83,6 +84,7 @@ def test_one_to_one_and_drag(viewer: Locator, page: Page) -> None:
     assert viewer.evaluate(_ZOOM) * scale == pytest.approx(1, rel=0.02)
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 @pytest.mark.usefixtures("viewer")
 def test_it_is_still_there_after_a_reload_and_says_when_it_is_not(page: Page) -> None:
     page.wait_for_timeout(1500)  # the frontend saves its draft

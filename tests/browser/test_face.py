@@ -50,6 +50,7 @@ def test_the_estimate_follows_widgets_and_links(page: Page, page_problems: list[
     assert not page_problems
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 @pytest.mark.usefixtures("picture")
 def test_huge_and_wrong_sizes_are_said_before_running(page: Page) -> None:
     changed(page, "up", resize_to="longer side")
@@ -62,6 +63,7 @@ def test_huge_and_wrong_sizes_are_said_before_running(page: Page) -> None:
     expect(text_of(page, "up")).to_contain_text("huge: 553 megapixels")
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 @pytest.mark.usefixtures("picture")
 def test_the_size_is_known_through_other_nodes(page: Page) -> None:
     """A latent that is still empty, our own node before ours, a reroute, a bypassed node."""
@@ -98,6 +100,7 @@ def test_the_result_stays_through_cached_runs_and_a_reload(picture: str, page: P
     assert not page_problems
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 def test_an_error_stands_on_the_node_and_an_older_text_does_not(
     picture: str, page: Page, browser_server: ComfyServer
 ) -> None:
@@ -109,6 +112,7 @@ def test_an_error_stands_on_the_node_and_an_older_text_does_not(
     expect(text_of(page, "up")).not_to_contain_text(" in ")
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 def test_cancel_is_said_and_the_batch_goes_on(picture: str, page: Page, browser_server: ComfyServer) -> None:
     _, weights = reference.rrdb()
     wf.write_official(browser_server.models_dir / "slow.pth", weights)
@@ -136,6 +140,7 @@ def test_the_list_shows_labels_and_stores_names_of_files(page: Page, renderer: s
         expect(page.get_by_text("Real-ESRGAN 4x an").first).to_be_visible()
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 @pytest.mark.usefixtures("picture")
 def test_download_from_the_node_with_cancel(
     page: Page, browser_server: ComfyServer, keep_zoo: Callable[..., None], page_problems: list[str]
@@ -167,7 +172,7 @@ def test_without_the_script_all_nodes_work(
     browser_server: ComfyServer, renderer: str, visit: Callable[..., Page]
 ) -> None:
     page = visit(blocked="**/extensions/**/apisr.js")
-    wf.send(browser_server, wf.crop(20, 30, left=3), "no script.png")
+    wf.send(browser_server, wf.crop(20, 30, left=3 + (renderer == "vue")), "no script.png")
     page.evaluate("() => window.app.refreshComboInNodes()")
     add_nodes(page, NODES, LINKS)
     changed(page, "load", image="no script.png")

@@ -24,6 +24,7 @@ def japanese(renderer: str, browser_server: ComfyServer, visit: Callable[..., Pa
     browser_server.post_json("/settings/Comfy.Locale", "en")
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 def test_everything_is_japanese(
     japanese: Page, browser_server: ComfyServer, page_problems: list[str], tmp_path: Path
 ) -> None:
