@@ -23,11 +23,12 @@ const LOADERS = { LoadImage: "image", LoadImageMask: "image", LoadVideo: "file",
  * @param {any} graphData a workflow
  */
 export async function supplyDemoFiles(graphData) {
-    const wanted = Object.keys(SUPPLIES).filter((name) => uses(graphData, name) && !isListed(name))
+    const wanted = Object.keys(SUPPLIES).filter((name) => uses(graphData, name))
     if (!wanted.length) return
     try {
         for (const target of wanted.flatMap((name) => SUPPLIES[name])) if (!(await isThere(target))) await upload(target)
-        await app.refreshComboInNodes() // the lists that the host looks into are from when the page was opened
+        // the lists that the host looks into are from when the page was opened
+        if (!wanted.every(isListed)) await app.refreshComboInNodes()
     } catch (error) {
         console.warn("The demo files could not be uploaded; choose files of your own.", error)
     }
