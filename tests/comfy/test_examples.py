@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from apisr_pack.tests import ffprobe
 from apisr_pack.tests.comfy import workflows as wf
+from apisr_pack.tests.comfy.checkpoint import write_checkpoint
+from PIL import Image
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer, RunResult
@@ -73,24 +75,28 @@ def test_videos(comfy: ComfyServer, name: str) -> None:
     assert [time for time, _ in ffprobe.frames(path)] == [time for time, _ in ffprobe.frames(DEMO / "apisr_demo.mp4")]
 
 
-@pytest.mark.usefixtures("demo_files")
-def test_the_hires_fix_between_its_samplers(comfy: ComfyServer) -> None:
-    """Its checkpoint is the user's. With a picture in the place of the first sampler's, the rest runs as it is, up to
-    what would go into VAE Encode.
-    """
+def test_the_hires_fix_from_prompt_to_picture(comfy: ComfyServer) -> None:
+    """With a checkpoint of random weights, and as small and short as it goes."""
+    write_checkpoint(comfy.base / "models" / "checkpoints" / "random.ckpt")
     prompt = example("Hi-res fix 1.5x after diffusion")
-    (upscaler,) = (key for key, each in prompt.items() if each["class_type"] == "APISRUpscale")
-    (loader,) = (key for key, each in prompt.items() if each["class_type"] == "APISRModelLoader")
-    (encoder,) = (each for each in prompt.values() if each["class_type"] == "VAEEncode")
-    assert encoder["inputs"]["pixels"] == [upscaler, 0]
-    decoded = prompt[upscaler]["inputs"]["image"][0]
-    latent = next(each for each in prompt.values() if each["class_type"] == "EmptyLatentImage")
-    part = {
-        loader: prompt[loader],
-        upscaler: prompt[upscaler],
-        decoded: wf.load_image(wf.send(comfy, wf.crop(176, 240), "decoded.png")),
-        "saved": wf.save(upscaler),
-    }
-    assert wf.run(comfy, part).shape == (264, 360, 3)
-    height, width = latent["inputs"]["height"], latent["inputs"]["width"]
-    assert (height * 1.5 % 8, width * 1.5 % 8) == (0, 0)
+    inputs = {each["class_type"]: each["inputs"] for each in prompt.values()}
+    latent, upscale = inputs["EmptyLatentImage"], inputs["APISRUpscale"]
+    assert [latent[side] * upscale["resize_to.factor"] % 8 for side in ("width", "height")] == [0, 0]
+    inputs["CheckpointLoaderSimple"]["ckpt_name"] = "random.ckpt"
+    latent |= {"width": 64, "height": 88}
+    for sampler in (each["inputs"] for each in prompt.values() if each["class_type"] == "KSampler"):
+        sampler["steps"] = 2
+    result, saver = finished(comfy, prompt, "SaveImage")
+    (picture,) = wf.saved(comfy, result, saver)
+    assert picture.shape == (136, 96, 3), "88 x 1.5 is 132, and VAE Encode needs a multiple of 8"
+    assert np.std(picture) > 20
+    (compare,) = (shown for shown in result.outputs.values() if "apisr_before" in shown)
+    before, after = (shown_picture(comfy, compare[f"apisr_{name}"]) for name in ("before", "after"))
+    assert before.shape == (88, 64, 3)
+    assert np.std(before) > 20
+    assert np.array_equal(after, picture)
+
+
+def shown_picture(server: ComfyServer, files: list[dict[str, str]]) -> np.ndarray:
+    (file,) = files
+    return np.asarray(Image.open(server.base / "temp" / file["subfolder"] / file["filename"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
+TITLE_HEIGHT = 30
 APISR_MODELS = [model for model in zoo.ZOO if "_APISR_" in model.file]
 
 
@@ -89,6 +91,41 @@ def test_loader_carries_address_and_checksum_of_each_apisr_model(path: Path) -> 
 def test_each_begins_with_a_note_that_says_what_to_do(path: Path) -> None:
     (note,) = (node for node in _workflow(path)["nodes"] if node["type"] == "MarkdownNote")
     assert "**Run**" in note["widgets_values"][0].split("\n")[0]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_no_node_lies_on_another(path: Path) -> None:
+    """In either renderer; their own heights are in tests/browser."""
+    for one, other in combinations(_workflow(path)["nodes"], 2):
+        (left, top, right, bottom), (left2, top2, right2, bottom2) = _box(one), _box(other)
+        assert right <= left2 or right2 <= left or bottom <= top2 or bottom2 <= top, (one["type"], other["type"])
+
+
+def _box(node: dict[str, Any]) -> tuple[float, float, float, float]:
+    """With the title, which lies above the position."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE_HEIGHT, x + width, y + height
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_notes_are_readable_in_both_renderers(path: Path) -> None:
+    """Nodes 2.0 shows `code` in a note of a colour as a plain box."""
+    (note,) = (node for node in _workflow(path)["nodes"] if node["type"] == "MarkdownNote")
+    assert "`" not in note["widgets_values"][0]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_named)
+def test_api_twin_has_the_same_nodes_wires_and_values(path: Path) -> None:
+    workflow = _workflow(path)
+    twin = _workflow(path.parent / "api" / path.name)
+    nodes = {str(node["id"]): node for node in workflow["nodes"] if node["type"] != "MarkdownNote"}
+    assert {key: node["class_type"] for key, node in twin.items()} == {key: node["type"] for key, node in nodes.items()}
+    wires = {(str(target), slot): [str(source), output] for _, source, output, target, slot, _ in workflow["links"]}
+    for key, node in nodes.items():
+        linked = {entry["name"]: wires[key, slot] for slot, entry in enumerate(node["inputs"]) if (key, slot) in wires}
+        assert {name: value for name, value in twin[key]["inputs"].items() if isinstance(value, list)} == linked
+        plain = [value for value in twin[key]["inputs"].values() if value is not None and not isinstance(value, list)]
+        assert all(value in node["widgets_values"] for value in plain), node["type"]
 
 
 @pytest.mark.parametrize("path", BLUEPRINTS, ids=_named)
