@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from apisr_pack.tests.browser.frontend import EXAMPLES, open_workflow, run
+from apisr_pack.tests.browser.frontend import EXAMPLES, open_workflow, prompt, run
 from apisr_pack.tests.comfy import workflows as wf
+from apisr_pack.tests.comfy.checkpoint import write_checkpoint
 from playwright.sync_api import Page, expect
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer
 
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.json"))
-WORDS = ("anime", "esrgan", "real-esrgan", "waifu2x", "2x", "4x", "hires", "sprite")
+WORDS = ("anime", "esrgan", "real-esrgan", "waifu2x", "2x", "4x", "hires", "hi-res", "sprite")
+PHRASES = ("upscale anime", "upscale video", "video upscale")
 WORDS_OF_OTHER_LANGUAGES = ("アニメ", "拡大", "放大", "超分")
+WORDS_IN_THEIR_LANGUAGE = {"ja": ("アニメ", "動画"), "zh": ("放大", "高清", "动漫")}
+CHECKPOINT = "random.ckpt"
 RUN_BY_THEMSELVES = [name for name in NAMES if "diffusion" not in name]  # that one needs a checkpoint
 
 
 def found(page: Page, word: str) -> list[str]:
     """Names of what the search of nodes finds for a word, best first."""
-    if not page.locator("input:focus").count():
+    box = page.locator("[role=combobox]:focus, input:focus")
+    if not box.count():
         page.mouse.dblclick(700, 500)
-    box = page.get_by_placeholder("Add a node...")
     box.fill(word)
     page.wait_for_timeout(700)
     return [text.split("\n")[0] for text in page.locator("[role=option]").all_inner_texts()]
@@ -33,11 +38,26 @@ def found(page: Page, word: str) -> list[str]:
 def test_words_that_people_search_with_find_us_first(page: Page) -> None:
     """For upscale, enlarge and video the host prefers its own nodes by its figures on their use."""
     page.evaluate("() => window.app.graph.clear()")
-    for word in WORDS + WORDS_OF_OTHER_LANGUAGES:
+    for word in WORDS + PHRASES + WORDS_OF_OTHER_LANGUAGES:
         assert any("APISR" in name for name in found(page, word)[:3]), word
     assert found(page, "anime")[0] == "Anime Upscale (APISR)"
     assert found(page, "hires")[0] == "Hires fix (APISR)"
     assert any("APISR" in name for name in found(page, "upscale")[:8])
+
+
+@pytest.mark.parametrize("language", WORDS_IN_THEIR_LANGUAGE)
+def test_words_of_a_language_find_us_in_it(
+    browser_server: ComfyServer, visit: Callable[..., Page], language: str
+) -> None:
+    """The host's nodes have titles of that language too, with the same words in them."""
+    browser_server.post_json("/settings/Comfy.Locale", language)
+    try:
+        page = visit()
+    finally:
+        browser_server.post_json("/settings/Comfy.Locale", "en")
+    page.evaluate("() => window.app.graph.clear()")
+    for word in WORDS_IN_THEIR_LANGUAGE[language]:
+        assert any("APISR" in name for name in found(page, word)[:3]), word
 
 
 def test_the_blueprint_is_placed_and_runs(
@@ -64,11 +84,57 @@ def test_the_blueprint_is_placed_and_runs(
         name,
     )
     assert run(page) == "execution_success"
+    assert preview_size(page, browser_server) == (90, 72)
+    assert not page_problems
+
+
+def test_the_hires_blueprint_refines_what_it_enlarged(
+    page: Page, browser_server: ComfyServer, checkpoint: None, page_problems: list[str]
+) -> None:
+    name = wf.send(browser_server, wf.crop(56, 64), "hires.png")
+    page.evaluate("() => window.app.refreshComboInNodes()")
+    page.evaluate("() => window.app.graph.clear()")
+    assert found(page, "hires")
+    page.locator("[role=option]").first.click()
+    page.mouse.click(700, 300)
+    page.wait_for_function("() => window.app.graph.nodes.length === 1")
+    widgets = page.evaluate("() => window.app.graph.nodes[0].widgets.map(widget => widget.name)")
+    assert widgets == ["model_name", "resize_to.factor", "denoise", "steps", "cfg", "seed"]
+    page.evaluate(
+        """name => {
+        const graph = window.app.graph, blueprint = graph.nodes[0];
+        const types = ["CheckpointLoaderSimple", "CLIPTextEncode", "CLIPTextEncode", "LoadImage", "PreviewImage"];
+        const [models, good, bad, load, save] = types.map(type => graph.add(LiteGraph.createNode(type)));
+        load.widgets[0].value = name;
+        const join = (from, slot, input) => from.connect(slot, blueprint, blueprint.findInputSlot(input));
+        models.connect(1, good, 0), models.connect(1, bad, 0);
+        join(load, 0, "image"), join(models, 0, "model"), join(models, 2, "vae");
+        join(good, 0, "positive"), join(bad, 0, "negative");
+        blueprint.connect(0, save, 0);
+        blueprint.widgets.find(widget => widget.name === "steps").value = 2;
+    }""",
+        name,
+    )
+    assert run(page) == "execution_success"
+    assert preview_size(page, browser_server) == (96, 88), "56 x 1.5 is 84, and VAE Encode needs a multiple of 8"
+    assert not page_problems
+
+
+@pytest.fixture
+def checkpoint(browser_server: ComfyServer) -> Iterator[None]:
+    """A checkpoint of random weights, the only one, for as long as the test takes."""
+    path = browser_server.base / "models" / "checkpoints" / CHECKPOINT
+    write_checkpoint(path)
+    yield
+    path.unlink()
+
+
+def preview_size(page: Page, server: ComfyServer) -> tuple[int, int]:
+    """Width and height of the picture in the graph's only "Preview Image", from its PNG."""
     preview = "window.app.graph.nodes.find(node => node.type === 'PreviewImage').id"
     (file,) = page.evaluate(f"() => window.app.nodeOutputs[{preview}].images")
-    shown = (browser_server.base / "temp" / file["filename"]).read_bytes()
-    assert (int.from_bytes(shown[16:20]), int.from_bytes(shown[20:24])) == (90, 72), "a PNG's width and height"
-    assert not page_problems
+    shown = (server.base / "temp" / file["filename"]).read_bytes()
+    return int.from_bytes(shown[16:20]), int.from_bytes(shown[20:24])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -83,11 +149,40 @@ def test_templates_open_on_a_fresh_installation(
     open_workflow(page, workflow)
     types = {node["type"] for node in workflow["nodes"]} - {"MarkdownNote"}
     assert types <= set(page.evaluate("() => Object.keys(window.LiteGraph.registered_node_types)"))
-    if name in RUN_BY_THEMSELVES:
-        expect(page.get_by_test_id("error-overlay")).to_have_count(0)
+    expect(page.get_by_test_id("error-overlay")).to_have_count(0)
     if name in RUN_BY_THEMSELVES:
         assert run(page) == "execution_success"
     assert not page_problems
+
+
+def test_the_hires_template_takes_the_checkpoint_that_is_there(
+    page: Page, checkpoint: None, page_problems: list[str]
+) -> None:
+    page.evaluate("() => window.app.refreshComboInNodes()")
+    page.evaluate("() => window.app.graph.clear()")
+    (name,) = set(NAMES) - set(RUN_BY_THEMSELVES)
+    open_workflow(page, json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8")))
+    would_run = prompt(page)
+    (loader,) = (node for node in would_run.values() if node["class_type"] == "CheckpointLoaderSimple")
+    assert loader["inputs"]["ckpt_name"] == CHECKPOINT
+    assert not page_problems
+
+
+def test_no_node_of_a_template_covers_another(renderer: str, page: Page) -> None:
+    """As each renderer makes them, which is higher than in the file."""
+    for name in NAMES:
+        workflow = json.loads((EXAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+        workflow["extra"].pop("linearMode", None)
+        open_workflow(page, workflow)
+        assert page.evaluate(COVERED) == [], name
+
+
+COVERED = """() => {
+    const boxes = window.app.graph.nodes.map(node => [node.type, ...node.boundingRect]);
+    const meet = ([, x, y, width, height], [, x2, y2, width2, height2]) =>
+        x < x2 + width2 && x2 < x + width && y < y2 + height2 && y2 < y + height;
+    return boxes.flatMap((box, i) => boxes.slice(i + 1).filter(other => meet(box, other)).map(other => [box, other]));
+}"""
 
 
 def test_the_app_opens_as_one(page: Page, page_problems: list[str]) -> None:
