@@ -30,5 +30,10 @@ class APISRCompare(io.ComfyNode):
     def execute(cls, before: Any, after: Any) -> io.NodeOutput:
         shown = {}
         for name, images in (("before", before), ("after", after)):
-            shown[f"apisr_{name}"] = ui.PreviewImage(arguments.pictures(images, name), cls=cls).as_dict()["images"]
+            pictures = arguments.pictures(images, name)
+            if not pictures.numel():
+                raise ValueError(f"{name} is empty; expected a picture. Connect one.")
+            if pictures.shape[-1] == 1:
+                pictures = pictures.expand(-1, -1, -1, 3)  # the host saves no grey pictures
+            shown[f"apisr_{name}"] = ui.PreviewImage(pictures, cls=cls).as_dict()["images"]
         return io.NodeOutput(ui=shown)

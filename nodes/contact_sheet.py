@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import torch
+from comfy import model_management
 from comfy_api.latest import io
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -23,6 +24,8 @@ CELL = 512
 BAND = 44
 """Height of the label below it."""
 GAP = 8
+BACKGROUND = 0.12
+"""Brightness around the pictures."""
 COLUMNS = 4
 PLACES = ("centre", "most detail", "top", "bottom", "left", "right")
 
@@ -69,6 +72,11 @@ class APISRContactSheet(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> tuple[catalogue.Fingerprint | None, ...]:
+        """Changes when a model comes, goes or is replaced."""
+        return tuple(catalogue.fingerprint(name, download=False) for name in catalogue.names() if catalogue.find(name))
+
+    @classmethod
     @told
     def execute(
         cls, image: Any, crop_size: int = 128, place: str = "most detail", most_models: int = 12
@@ -84,7 +92,7 @@ class APISRContactSheet(io.ComfyNode):
         present = [name for name in catalogue.names() if catalogue.find(name)][:most_models]
         # the labels are English in every language: Pillow's own font has no other letters
         original = words.say("en", "sheet_original", width=piece.shape[2], height=piece.shape[1])
-        cells = [(pixels.resize(piece[0], (CELL, CELL)), original)]
+        cells = [(_fitted(piece[0]), original)]
         bar = host.Bar()
         for number, name in enumerate(present):
             host.stop_if_interrupted()
@@ -127,10 +135,23 @@ def _cell(name: str, piece: Tensor, status: NodeStatus) -> tuple[Tensor, str]:
     try:
         model, _ = load(name, status, download=False)
         result, seconds = _timed(model, piece)
-    except (ApisrError, ValueError) as error:
-        log.warning("%s is left out of the sheet: %s", name, error)
+    except model_management.InterruptProcessingException:
+        raise
+    except Exception as error:  # whatever is wrong with one model, the others are shown
+        log.warning("%s is left out of the sheet: %s", name, error, exc_info=not isinstance(error, ApisrError))
         return torch.full((CELL, CELL, 3), 0.5), f"{label}: {words.say('en', 'sheet_failed')}"
-    return pixels.resize(result[0], (CELL, CELL)), f"{label}, {words.duration(seconds)}"
+    return _fitted(result[0]), f"{label}, {words.duration(seconds)}"
+
+
+def _fitted(picture: Tensor) -> Tensor:
+    """A picture (H, W, C) as large as it fits into (CELL, CELL, 3), in the middle."""
+    height, width = picture.shape[:2]
+    scale = CELL / max(height, width)
+    h, w = (max(1, round(side * scale)) for side in (height, width))
+    cell = torch.full((CELL, CELL, 3), BACKGROUND)
+    top, left = (CELL - h) // 2, (CELL - w) // 2
+    cell[top : top + h, left : left + w] = pixels.resize(picture, (h, w)).cpu()
+    return cell
 
 
 def _timed(model: UpscaleModel, piece: Tensor) -> tuple[Tensor, float]:
@@ -149,7 +170,7 @@ def sheet(cells: list[tuple[Tensor, str]]) -> Tensor:
     """Put labelled pictures, each (CELL, CELL, 3) in [0, 1], into rows: (H, W, 3)."""
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
-    page = torch.full((rows * (CELL + BAND + GAP) + GAP, columns * (CELL + GAP) + GAP, 3), 0.12)
+    page = torch.full((rows * (CELL + BAND + GAP) + GAP, columns * (CELL + GAP) + GAP, 3), BACKGROUND)
     for index, (picture, label) in enumerate(cells):
         top = GAP + index // columns * (CELL + BAND + GAP)
         left = GAP + index % columns * (CELL + GAP)

@@ -9,35 +9,31 @@ from .downloads import DOWNLOADS
 from .measured import MEASURED, Loaded
 
 
-def describe_all(language: str) -> list[dict[str, Any]]:
-    """All entries, see `describe`, but no file is read: what a file of a published name is remains open."""
-    return [_described(name, language, is_checked=False) for name in catalogue.names()]
+def labels(language: str) -> list[dict[str, str]]:
+    """The name and the label of each entry, in the order of the list.
+
+    Where a file is in the list twice, the later label names the file with its folder.
+    """
+    found, seen = [], set()
+    for name in catalogue.names():
+        label = _label(name, language)
+        found.append({"name": name, "label": f"{label} ({name})" if label in seen else label})
+        seen.add(label)
+    return found
 
 
 def describe(name: str, language: str) -> dict[str, Any]:
-    """One entry: its name, label and what it is good for; whether it is there, and two short lines about it.
+    """One entry: what it is good for, whether it is there, and two short lines about it.
 
     "id" is what to download it by, None for what cannot be downloaded. "origin" is "bundled", "official" (its sha256
     is the published one), "altered" (it is not) or "unknown". For a name that is not in the list nothing is there.
     """
-    return _described(name, language, is_checked=True)
-
-
-def downloadable(identifier: object) -> zoo.ZooModel | None:
-    """The published model of that id."""
-    return next((model for model in zoo.ZOO if model.file == identifier), None)
-
-
-def _described(name: str, language: str, *, is_checked: bool) -> dict[str, Any]:
     known, path = catalogue.published(name), catalogue.find(name)
-    is_bundled = name == catalogue.BUNDLED
-    key = "bundled" if is_bundled else Path(known.file).stem if known else "other"
-    origin = _origin(name, path, is_checked)
+    origin = _origin(name, path)
     return {
         "name": name,
-        "label": name if key == "other" else words.say(language, f"label_{key}"),
-        "good_for": words.say(language, f"good_{key}"),
-        "id": known.file if known and not is_bundled else None,
+        "good_for": words.say(language, f"good_{_key(name)}"),
+        "id": known.file if known and name != catalogue.BUNDLED else None,
         "present": path is not None,
         "downloading": known is not None and DOWNLOADS.is_running(known),
         "origin": origin,
@@ -46,12 +42,28 @@ def _described(name: str, language: str, *, is_checked: bool) -> dict[str, Any]:
     }
 
 
-def _origin(name: str, path: Path | None, is_checked: bool) -> str:
+def downloadable(identifier: object) -> zoo.ZooModel | None:
+    """The published model of that id."""
+    return next((model for model in zoo.ZOO if model.file == identifier), None)
+
+
+def _label(name: str, language: str) -> str:
+    key = _key(name)
+    return name if key == "other" else words.say(language, f"label_{key}")
+
+
+def _key(name: str) -> str:
+    """What the texts about an entry are named by."""
+    known = catalogue.published(name)
+    return "bundled" if name == catalogue.BUNDLED else Path(known.file).stem if known else "other"
+
+
+def _origin(name: str, path: Path | None) -> str:
     if name == catalogue.BUNDLED:
         return "bundled"
     if zoo.find(name) is None:
         return "unknown"
-    return "altered" if is_checked and path and catalogue.unlike_published(path) else "official"
+    return "altered" if path and catalogue.unlike_published(path) else "official"
 
 
 def _lines(name: str, language: str, path: Path | None, origin: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What an upscaling will give and take, before it runs: size, memory and time, from the same `Job` as the run."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from .. import engine
 from ..apisr_archs import Facts
 from ..apisr_archs.networks.published import facts_of_published
 from ..engine import Job, arguments
+from ..engine.sizes import MAX_SIDE
 from . import catalogue, host, inputs, words
 from .measured import MEASURED
 
@@ -19,13 +20,15 @@ HUGE = 200_000_000
 LONG = 60.0
 """Seconds from which the text says where it runs."""
 MOST_PIXELS = 10**10
-"""Of an input; more than that is no picture."""
+"""Of all pictures of an input."""
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Estimate:
     job: Job
+    pictures: int
+    """Those of the result that are in memory at once."""
     device: torch.device
     bytes: int
     """Memory for the network, the result and what is between."""
@@ -36,8 +39,8 @@ class Estimate:
 def answer(query: Mapping[str, str], unknown: Collection[str] = ()) -> dict[str, Any]:
     """The lines to show on a node whose inputs are `query`, and the numbers in them.
 
-    query: as in the route /apisr/estimate. Nothing is known of inputs that are left out, but that they have their
-        defaults if they are not `unknown`: an `unknown` input gets its value from another node.
+    query: as in the route /apisr/estimate. Inputs that are left out have their defaults, if they are not `unknown`: an
+        `unknown` input gets its value from another node. Without "count" the number of pictures is not known.
 
     Raises:
         ValueError: an input is invalid; the text is that of the run.
@@ -55,10 +58,15 @@ def answer(query: Mapping[str, str], unknown: Collection[str] = ()) -> dict[str,
     line = words.say(language, "size", width=size[1], height=size[0])
     if shape[0] > 1:
         line = words.say(language, "frames", count=shape[0], size=line)
-    found = {"lines": [line], "width": size[1], "height": size[0], "count": shape[0]}
-    if facts is None:
+    found = {"lines": [line], "width": size[1], "height": size[0]}
+    is_counted = "count" in query
+    if is_counted:
+        found["count"] = shape[0]
+    if facts is None or unknown or max(size) > MAX_SIDE or not (is_counted or _is_video(query)):
         return found
     estimate = _estimate(query, name, facts, shape, size)
+    if not is_counted:
+        estimate = replace(estimate, seconds=None)
     lines = [line, _second_line(language, estimate)]
     return found | {"lines": lines, "bytes": estimate.bytes, "seconds": estimate.seconds}
 
@@ -66,8 +74,8 @@ def answer(query: Mapping[str, str], unknown: Collection[str] = ()) -> dict[str,
 def _second_line(language: str, estimate: Estimate) -> str:
     memory = words.memory(estimate.bytes)
     height, width = estimate.job.size
-    if estimate.job.count * height * width >= HUGE:
-        megapixels = round(estimate.job.count * height * width / 1e6)
+    if estimate.pictures * height * width >= HUGE:
+        megapixels = round(estimate.pictures * height * width / 1e6)
         return words.say(language, "huge", megapixels=megapixels, memory=memory)
     if estimate.seconds is None:
         return words.say(language, "takes", memory=memory)
@@ -96,11 +104,11 @@ def _estimate(
     )
     result_dtype, output = model_management.intermediate_dtype(), model_management.intermediate_device()
     needed = host.needed_bytes(host.free_memory(device), job, device, result_dtype, output)
-    frames = 1 if _is_video(query) else job.count  # frames of a video go to the file one by one
-    results = job.output_bytes(result_dtype) // job.count * frames + job.intermediate_bytes
+    pictures = 1 if _is_video(query) else job.count  # frames of a video go to the file one by one
+    results = job.output_bytes(result_dtype) // job.count * pictures + job.intermediate_bytes
     pace = MEASURED.pace(catalogue.file_name(name), dtype, device)
     pixels = job.pixels(job.plans(needed))
-    return Estimate(job, device, needed + results, None if pace is None else pace * pixels)
+    return Estimate(job, pictures, device, needed + results, None if pace is None else pace * pixels)
 
 
 def _facts(name: str) -> Facts | None:
@@ -126,7 +134,7 @@ def _shape(query: Mapping[str, str]) -> tuple[int, int, int, int] | None:
         return None
     count, channels = _whole(query, "count", 1), _whole(query, "channels", 3)
     height, width = _whole(query, "height", 0), _whole(query, "width", 0)
-    if channels not in (1, 3, 4) or not 0 < height * width * count <= MOST_PIXELS:
+    if channels not in (1, 3, 4) or max(height, width) > MAX_SIDE or not 0 < height * width * count <= MOST_PIXELS:
         return None
     return count, height, width, channels
 

@@ -33,10 +33,7 @@ def device_options() -> list[str]:
 
 def pick_device(option: str) -> torch.device:
     """The device for an entry of `device_options`; the default device if this machine lacks that GPU."""
-    device = model_management.resolve_gpu_device_option(str(option))
-    if device is None and option != "default":
-        log.warning("There is no device %r here; using the default one.", option)
-    return device or model_management.get_torch_device()
+    return model_management.resolve_gpu_device_option(str(option)) or model_management.get_torch_device()
 
 
 def is_good_at_fp16(device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from ..apisr_archs.files import zoo
 from ..apisr_archs.text import get_logger
 from ..engine import arguments
 from . import catalogue, host, inputs
-from .downloads import fetch
+from .downloads import DOWNLOADS
 from .entries import loaded_lines
 from .measured import MEASURED
 from .status import SECONDS_BETWEEN, NodeStatus, told
@@ -126,6 +126,8 @@ def load(
     found = catalogue.locate(model_name, download)
     path = found if isinstance(found, Path) else _download(found, status)
     target_device = host.pick_device(device)
+    if device not in host.device_options():
+        log.warning("There is no device %r here; using the default one.", device)
     # set the dtype before the memory manager takes over: it records the size and keeps copies of the weights
     model = load_model(path, "fp32" if precision == "auto" else precision)
     if precision == "auto" and model.supports_half and host.is_good_at_fp16(target_device):
@@ -150,4 +152,4 @@ def _download(known: zoo.ZooModel, status: NodeStatus) -> Path:
             shown_at = time.monotonic()
             status.show(status.say("downloading", name=name, done=round(done / 1e6), total=round(total / 1e6)))
 
-    return fetch(known, host.stop_if_interrupted, advance)
+    return DOWNLOADS.fetch(known, host.stop_if_interrupted, advance)

@@ -21,6 +21,9 @@ from .status import NodeStatus, RunStatus
 
 log = get_logger(__name__)
 
+SECONDS_TO_MEASURE = 1.0
+"""What a shorter run takes is mostly not the network's time, and says little about larger pictures."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -49,15 +52,15 @@ class _Stopped:
     state: BatchState
 
     def is_of(self, model: Any, image: Tensor, mask: Tensor | None, options: Options, size: tuple[int, int]) -> bool:
-        mine = self.mask() if self.mask else None
-        is_same = self.model() is model and self.image() is image and mine is mask
+        is_same_mask = mask is None if self.mask is None else mask is not None and self.mask() is mask
+        is_same = self.model() is model and self.image() is image and is_same_mask
         return is_same and self.options == options and self.size == size
 
 
 class Resumption:
-    """Keeps the finished pictures of the last batch that was stopped, until another one begins.
+    """Keeps the finished pictures of the last batch that was stopped, until another one begins or its inputs are gone.
 
-    ComfyUI hands the same tensors to a node when the same prompt runs again.
+    ComfyUI hands the same tensors to a node when the same prompt runs again, while it has them in its cache.
     """
 
     def __init__(self) -> None:
@@ -81,8 +84,13 @@ class Resumption:
         size: tuple[int, int],
         state: BatchState,
     ) -> None:
-        mask_reference = None if mask is None else weakref.ref(mask)
-        self._stopped = _Stopped(weakref.ref(model), weakref.ref(image), mask_reference, options, size, state)
+        def drop(_: object) -> None:
+            if self._stopped is stopped:
+                self._stopped = None
+
+        mask_reference = None if mask is None else weakref.ref(mask, drop)
+        references = weakref.ref(model, drop), weakref.ref(image, drop), mask_reference
+        self._stopped = stopped = _Stopped(*references, options, size, state)
 
 
 RESUMPTION = Resumption()
@@ -139,7 +147,8 @@ def _run(model: Any, pictures: Tensor, job: Job, options: Options, state: BatchS
             state=state,
         )
         seconds = time.monotonic() - started
-        _note_pace(model, job, placement, seconds, computed * (1 - state.reused) / job.count)
+        if seconds >= SECONDS_TO_MEASURE and state.reused < 0.5 and not status.warning:
+            _note_pace(model, job, placement, seconds, computed * (1 - state.reused) / job.count)
     run.end(state.reused)
     return result
 

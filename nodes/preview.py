@@ -27,17 +27,18 @@ class Preview:
         """An `OnResult` of the engine."""
         top, bottom = round(place.top * self.height), round(place.bottom * self.height)
         left, right = round(place.left * self.width), round(place.right * self.width)
+        self.picture = self.picture.to(tile.device)  # painting waits for no GPU
         if top < bottom and left < right:
             self.picture[top:bottom, left:right] = _reduced(tile, bottom - top, right - left)
         if time.monotonic() - self.sent >= SECONDS_BETWEEN:
-            self.bar.picture(self.picture)
+            self.bar.picture(self.picture.cpu())
             self.sent = time.monotonic()
 
 
 def _reduced(picture: Tensor, height: int, width: int) -> Tensor:
-    """The colors of (H, W, C) as (height, width, 3) in [0, 1], on the CPU. Takes the nearest pixels: it is quick."""
+    """The colors of (H, W, C) as (height, width, 3) in [0, 1]. Takes the nearest pixels: it is quick."""
     rows = torch.arange(height, device=picture.device) * len(picture) // height
     columns = torch.arange(width, device=picture.device) * picture.shape[1] // width
     colors = picture[..., : 1 if picture.shape[-1] == 1 else 3]
-    small = colors[rows][:, columns].to("cpu", torch.float32).nan_to_num().clamp(0, 1)
+    small = colors[rows][:, columns].to(torch.float32).nan_to_num().clamp(0, 1)
     return small.expand(-1, -1, 3)

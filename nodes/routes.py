@@ -3,7 +3,7 @@
 No route takes a path or an address: downloads are named by entries of the catalogue, and go where the loader's go.
 
     POST /apisr/client      {"client_id", "language"}: the page shows statuses itself
-    GET  /apisr/models      ?language, ?name: what there is to know about the entries of the model list, or about one
+    GET  /apisr/models      ?language: the labels of the entries of the model list; &name: all about one of them
     GET  /apisr/estimate    ?node, model, width, height, ...: see `estimate.answer`
     POST /apisr/download    {"id"}: fetch a published model; its progress goes to all pages, as "apisr.download"
     POST /apisr/cancel      {"id"}: stop that
@@ -48,7 +48,7 @@ async def _models(request: web.Request) -> web.Response:
     language = words.known_language(request.query.get("language"))
     name = request.query.get("name")
     if name is None:
-        return web.json_response({"models": await asyncio.to_thread(entries.describe_all, language)})
+        return web.json_response({"models": await asyncio.to_thread(entries.labels, language)})
     # reads the whole file of a published model once, to compare its sha256
     return web.json_response({"models": [await asyncio.to_thread(entries.describe, name, language)]})
 
@@ -83,16 +83,32 @@ async def _body(request: web.Request) -> dict[str, Any]:
     Other sites must not start downloads on the user's machine: browsers tell where a request comes from, and send no
     JSON to other sites without asking them first.
     """
-    origin = request.headers.get("Origin")
-    is_own = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
-    if not is_own or request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+    if not _is_own(request):
         raise web.HTTPForbidden(text="Only ComfyUI's own pages may ask for this.")
-    if request.content_type != "application/json" or (request.content_length or 0) > MOST_BYTES:
+    try:
+        await request.content.readexactly(MOST_BYTES + 1)
+    except asyncio.IncompleteReadError as end:
+        data = end.partial
+    else:
+        data = b""  # too long
+    if request.content_type != "application/json" or not data:
         raise web.HTTPBadRequest(text="Expected a small JSON object.")
     try:
-        body = json.loads(await request.text())
-    except ValueError:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="Expected a JSON object.") from None
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="Expected a JSON object.")
     return body
+
+
+def _is_own(request: web.Request) -> bool:
+    """Whether a request comes from the server's own page, or from a program.
+
+    The browser's own word counts: a proxy in front of ComfyUI may have changed the name of the host. Browsers that do
+    not give it send the page's origin.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site in ("same-origin", "none")
+    return origin is None or urlsplit(origin).netloc.lower() == request.host.lower()

@@ -91,7 +91,11 @@ class APISRUpscaleVideo(io.ComfyNode):
             scale = facts_of(upscale_model).scale
             size = engine.target_size(clip.height, clip.width, scale, mode, amount, rounded_to)
             job = videos.prepare_video(upscale_model, source, clip, size=size, **settings)
-            path = video_files.result_named(job.fingerprint) or _run(upscale_model, job, status, cpu_fallback)
+            path = video_files.result_named(job.fingerprint)
+            if path:
+                status.end(status.say("done_before"))
+            else:
+                path = _run(upscale_model, job, status, cpu_fallback)
         cls.results.remember(cls.hidden.unique_id, path)
         return io.NodeOutput(video_files.UpscaledVideo(str(path)), ui=status.kept)
 

@@ -21,17 +21,20 @@ def known_language(name: str | None) -> str:
 
 def say(language: str, key: str, **values: Any) -> str:
     """The text `key` in a language, with `values` in its places; in English if it is not translated."""
-    return (_texts(language).get(key) or _texts("en")[key]).format(**values)
+    return (_texts(language).get(key) or _texts("en").get(key) or key).format(**values)
+
+
+def _texts(language: str) -> dict[str, str]:
+    try:
+        return _read(language)
+    except (OSError, ValueError) as error:  # not kept: at the next text the file may be there
+        log.warning("The texts in %s cannot be read: %s", language, error)
+        return {}
 
 
 @lru_cache(maxsize=len(LANGUAGES))
-def _texts(language: str) -> dict[str, str]:
-    try:
-        texts = json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        log.warning("The texts in %s cannot be read: %s", language, error)
-        return {}
-    return texts["apisr"]
+def _read(language: str) -> dict[str, str]:
+    return json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))["apisr"]
 
 
 def duration(seconds: float) -> str:

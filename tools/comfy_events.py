@@ -15,11 +15,11 @@ import time
 from typing import Any
 
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
-_NODE_TEXT = 3  # type of a binary message: text on a node
+_PREVIEW, _NODE_TEXT = 1, 3  # types of binary messages: a small picture, text on a node
 
 
 class EventStream:
-    """The messages that the server sends to one client, except previews.
+    """The messages that the server sends to one client.
 
     Implements only the part of RFC 6455 that ComfyUI needs: no extensions, no TLS; sends nothing but pongs.
     """
@@ -40,7 +40,8 @@ class EventStream:
     def next(self, deadline: float) -> dict[str, Any]:
         """The next message: {"type": str, "data": dict}.
 
-        Text on a node, which is sent in binary, becomes {"type": "progress_text", "data": {"node": str, "text": str}}.
+        Text on a node, which is sent in binary, becomes {"type": "progress_text", "data": {"node": str, "text": str}};
+        a preview becomes {"type": "preview", "data": {"file": bytes}}, a JPEG or PNG.
         `deadline` is a time.monotonic() value. Raises TimeoutError after the deadline, and ConnectionError when the
         server disconnects.
         """
@@ -48,7 +49,10 @@ class EventStream:
             kind, payload = self._read_message(deadline)
             if kind == _TEXT:
                 return json.loads(payload)
-            if kind == _BINARY and struct.unpack_from(">I", payload) == (_NODE_TEXT,):
+            binary = struct.unpack_from(">I", payload)[0] if kind == _BINARY else None
+            if binary == _PREVIEW:
+                return {"type": "preview", "data": {"file": payload[8:]}}
+            if binary == _NODE_TEXT:
                 (length,) = struct.unpack_from(">I", payload, 4)
                 node, text = payload[8 : 8 + length].decode(), payload[8 + length :].decode()
                 return {"type": "progress_text", "data": {"node": node, "text": text}}

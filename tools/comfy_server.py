@@ -20,6 +20,8 @@ from typing import Any
 from .comfy_events import EventStream
 
 _START_SECONDS = 180
+_WITHOUT_PROMPT_ID = ("progress_text", "preview", "apisr.")
+"""Events that do not say of which prompt they are; a server of the tests runs one at a time."""
 
 Event = dict[str, Any]
 # Requests to this machine must not go through a proxy from the environment.
@@ -152,7 +154,7 @@ class ComfyServer:
             while True:
                 event = stream.next(deadline)
                 is_ours = event.get("data", {}).get("prompt_id") == prompt_id
-                if not is_ours and not event["type"].startswith(("progress_text", "apisr.")):  # without a prompt id
+                if not is_ours and not event["type"].startswith(_WITHOUT_PROMPT_ID):
                     continue
                 events.append(event)
                 if on_event is not None:

@@ -30,7 +30,10 @@ app.registerExtension({
 
     setup() {
         faces.listen()
-        api.addEventListener("reconnected", () => keepSignedIn({ again: true }))
+        api.addEventListener("reconnected", () => {
+            keepSignedIn({ again: true })
+            faces.forget()
+        })
         // What a text depends on may change anywhere in the graph, so it is looked at, not listened for.
         setInterval(() => {
             if (document.hidden) return

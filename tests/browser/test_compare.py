@@ -14,8 +14,12 @@ from playwright.sync_api import Locator, Page, expect
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer
 
-SPLIT = "element => Number(element.getAttribute('aria-valuenow'))"
+SPLIT = "element => Number(element.querySelector('[role=slider]').getAttribute('aria-valuenow'))"
 _ZOOM = "element => Number(/scale\\(([\\d.]+)\\)/.exec(element.querySelector('img').style.transform)[1])"
+_PLACE = """element => {
+    const [, x, y] = /translate\\(([-\\d.]+)px, ([-\\d.]+)px/.exec(element.querySelector("img").style.transform)
+    return [Number(x), Number(y)]
+}"""
 _GRAPH_ZOOM = "() => window.app.canvas.ds.scale"
 
 
@@ -73,15 +77,49 @@ def test_the_wheel_zooms_the_pictures_and_not_the_graph(viewer: Locator, page: P
 
 
 @pytest.mark.parametrize("renderer", ["vue"], indirect=True)
-def test_one_to_one_and_drag(viewer: Locator, page: Page) -> None:
+def test_one_to_one_and_drag(viewer: Locator, page: Page, browser_server: ComfyServer) -> None:
+    """With a picture that is larger than its place; of a smaller one the whole picture is more than 1:1 already."""
+    wf.send(browser_server, wf.crop(300, 400, left=9), "compare large.png")
+    changed(page, "load", image="compare large.png")
+    assert run(page) == "execution_success"
+    expect(viewer.get_by_text("after 1600 x 1200", exact=True)).to_be_visible()
     fit = viewer.evaluate(_ZOOM)
     viewer.get_by_role("button", name="1:1").click()
     box = viewer.bounding_box()
     assert box
-    if fit * box["width"] / viewer.evaluate("element => element.offsetWidth") > 1:
-        return  # the whole picture is larger than life already, so that 1:1 is the whole picture
     scale = box["width"] / viewer.evaluate("element => element.offsetWidth")
+    assert fit * scale < 0.9
     assert viewer.evaluate(_ZOOM) * scale == pytest.approx(1, rel=0.02)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    before = viewer.evaluate(_PLACE)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20)
+    page.mouse.up()
+    moved = [now - then for now, then in zip(viewer.evaluate(_PLACE), before, strict=True)]
+    assert moved == pytest.approx([30 / scale, 20 / scale], abs=1)
+    viewer.dblclick(position={"x": 50, "y": 50})
+    assert viewer.evaluate(_ZOOM) == pytest.approx(fit)
+
+
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
+def test_the_pointer_takes_the_focus_from_nobody_who_types(viewer: Locator, page: Page) -> None:
+    page.evaluate("() => document.body.append(Object.assign(document.createElement('input'), { id: 'typing' }))")
+    page.focus("#typing")
+    viewer.hover()
+    page.keyboard.type("def0")
+    assert page.input_value("#typing") == "def0"
+
+
+def test_an_error_is_said_in_its_place(viewer: Locator, page: Page) -> None:
+    page.evaluate(
+        """() => {
+        const compare = window.app.graph.nodes.find(node => node.type === "APISRCompare")
+        const status = { node: String(compare.id), state: "failed", text: "It is so" }
+        window.app.api.dispatchCustomEvent("apisr.status", status)
+    }"""
+    )
+    expect(viewer.get_by_text("It is so")).to_be_visible()
 
 
 @pytest.mark.parametrize("renderer", ["vue"], indirect=True)

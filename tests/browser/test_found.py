@@ -29,7 +29,7 @@ def found(page: Page, word: str) -> list[str]:
     """Names of what the search of nodes finds for a word, best first."""
     box = page.locator("[role=combobox]:focus, input:focus")
     if not box.count():
-        page.mouse.dblclick(700, 500)
+        page.evaluate("() => window.app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
     box.fill(word)
     page.wait_for_timeout(700)
     return [text.split("\n")[0] for text in page.locator("[role=option]").all_inner_texts()]

@@ -62,6 +62,19 @@ def test_compare_keeps_both_pictures(comfy: ComfyServer) -> None:
         assert Image.open(io.BytesIO(seen)).size == size
 
 
+@pytest.mark.parametrize("what", ["grey", "empty"])
+def test_compare_takes_grey_pictures_and_refuses_none(comfy: ComfyServer, what: str) -> None:
+    prompt = quick(wf.send(comfy, wf.crop(16, 24), "grey.png"))
+    prompt["other"] = wf.node("TestingNoFrames") if what == "empty" else wf.node("TestingAnything", what="grey")
+    prompt["compared"] = wf.node("APISRCompare", before=("other", 0), after=("upscaled", 0))
+    if what == "grey":
+        assert len(comfy.run(prompt).outputs["compared"]["apisr_before"]) == 2
+        return
+    with pytest.raises(ExecutionFailed) as caught:
+        comfy.run(prompt)
+    assert caught.value.details["exception_message"].startswith("before is empty")
+
+
 def test_a_sheet_has_a_cell_for_each_model_that_is_there(comfy: ComfyServer) -> None:
     for path in comfy.models_dir.iterdir():
         if path.is_file() or path.is_symlink():
@@ -83,6 +96,26 @@ def test_a_sheet_has_a_cell_for_each_model_that_is_there(comfy: ComfyServer) -> 
     assert np.std(cells[0]) > 10
     assert np.std(cells[3]) == 0
     assert "zzz broken.pth is left out of the sheet" in comfy.log_text
+    wf.write_compact(comfy.models_dir / "bbb new.pth", seed=13)
+    assert wf.run(comfy, prompt).shape == (8 + 2 * 564, 4 * 520 + 8, 3), "the new model is seen"
+
+
+def test_a_sheet_of_a_narrow_picture_keeps_its_shape(comfy: ComfyServer) -> None:
+    """The piece of most detail is looked for: here it is in the lower half."""
+    picture = np.full((300, 40, 3), 128, np.uint8)
+    picture[200:] = wf.crop(100, 40)
+    sheet_of = wf.node("APISRContactSheet", image=("picture", 0), crop_size=80, place="most detail", most_models=1)
+    sheet = wf.run(
+        comfy,
+        {
+            "picture": wf.load_image(wf.send(comfy, picture, "narrow.png")),
+            "sheet": sheet_of,
+            "saved": wf.save("sheet"),
+        },
+    )
+    original = sheet[8:520, 8:520].astype(int)
+    assert np.std(original[:, :120]) == 0, "nothing beside it"
+    assert np.std(original[:, 132:380]) > 20, "80 x 40 pixels of the detailed half"
 
 
 def test_nodes_of_earlier_packs_run_as_ours(comfy: ComfyServer) -> None:

@@ -15,17 +15,20 @@ from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.tests import reference
 from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tests.unit import http_server
+from apisr_pack.tools.comfy_server import ExecutionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from apisr_pack.tools.comfy_server import ComfyServer
+    from apisr_pack.tools.comfy_server import ComfyServer, Event
 
 FIRST = zoo.ZOO[0]
 
 
 def estimate(server: ComfyServer, **query: object) -> dict[str, Any]:
-    return server.get_json("/apisr/estimate?" + urlencode({"node": "APISRUpscale", "model": wf.BUNDLED, **query}))
+    return server.get_json(
+        "/apisr/estimate?" + urlencode({"node": "APISRUpscale", "model": wf.BUNDLED, "count": 1, **query})
+    )
 
 
 def entry(server: ComfyServer, name: str) -> dict[str, Any]:
@@ -69,6 +72,35 @@ def test_an_input_from_another_node_is_not_guessed(comfy: ComfyServer) -> None:
     assert answer["lines"] == []
 
 
+def test_what_depends_on_other_nodes_is_not_guessed(comfy: ComfyServer) -> None:
+    query = [("node", "APISRUpscale"), ("model", wf.BUNDLED), ("width", 30), ("height", 20)]
+    for more in ([("count", 1), ("unknown", "tile_size")], []):  # nor how many pictures there are
+        assert comfy.get_json("/apisr/estimate?" + urlencode([*query, *more]))["lines"] == ["120 x 80"]
+
+
+def test_sizes_of_no_picture_cost_nothing(comfy: ComfyServer) -> None:
+    started = time.monotonic()
+    assert estimate(comfy, width=1, height=10**10)["lines"] == ["4x"]
+    assert estimate(comfy, width=4, height=70000)["lines"] == ["4x"]
+    assert len(estimate(comfy, width=100, height=100, multiple_of=10**18)["lines"]) == 1
+    estimate(comfy, width=65536, height=65536)
+    assert time.monotonic() - started < 20, "the first one would have taken all memory"
+
+
+def test_a_video_is_counted_frame_by_frame(comfy: ComfyServer) -> None:
+    one, many = (estimate(comfy, node="APISRUpscaleVideo", width=480, height=360, count=count) for count in (1, 100))
+    assert one["bytes"] == many["bytes"]
+    assert not [line for line in many["lines"] if "huge" in line]
+    query = {"node": "APISRUpscaleVideo", "model": wf.BUNDLED, "width": 480, "height": 360}
+    uncounted = comfy.get_json("/apisr/estimate?" + urlencode(query))
+    assert (uncounted["bytes"], uncounted["seconds"]) == (one["bytes"], None)
+
+
+def test_memory_has_the_result_in_it(comfy: ComfyServer) -> None:
+    small, large = (estimate(comfy, width=256, height=256, count=count)["bytes"] for count in (1, 101))
+    assert large - small == pytest.approx(100 * 1024 * 1024 * 3 * 4, rel=0.01)
+
+
 def test_huge_results_are_called_huge(comfy: ComfyServer) -> None:
     lines = estimate(comfy, width=384, height=288, resize_to="factor", **{"resize_to.factor": 100})["lines"]
     assert lines[0] == "38400 x 28800"
@@ -87,14 +119,14 @@ def test_time_is_known_after_a_run_and_stays_known(comfy: ComfyServer) -> None:
     _, weights = reference.rrdb()
     wf.write_official(comfy.models_dir / "paced.pth", weights)
     assert estimate(comfy, model="paced.pth", width=128, height=96)["lines"] == []
-    picture = wf.send(comfy, wf.crop(96, 128), "paced.png")
-    prompt = wf.ours("paced.pth", picture)
-    comfy.run(prompt)
-    answer = estimate(comfy, model="paced.pth", precision="fp32", width=128, height=96)
-    assert answer["lines"][0] == "512 x 384"
+    comfy.run(wf.ours("paced.pth", wf.send(comfy, wf.crop(16, 16), "short.png")))
+    assert estimate(comfy, model="paced.pth", precision="fp32", width=256, height=192)["seconds"] is None, "too short"
+    comfy.run(wf.ours("paced.pth", wf.send(comfy, wf.crop(192, 256, top=90, left=120), "paced.png")))
+    answer = estimate(comfy, model="paced.pth", precision="fp32", width=256, height=192)
+    assert answer["lines"][0] == "1024 x 768"
     assert ", about " in answer["lines"][1]
     started = time.monotonic()
-    comfy.run(wf.ours("paced.pth", wf.send(comfy, wf.crop(96, 128, left=90), "paced2.png")))
+    comfy.run(wf.ours("paced.pth", wf.send(comfy, wf.crop(192, 256, top=90, left=90), "paced2.png")))
     assert 0.2 < answer["seconds"] / (time.monotonic() - started) < 5
     assert "paced.pth" in (comfy.base / "user" / "__apisr" / "pace.json").read_text()
 
@@ -104,15 +136,18 @@ def test_a_damaged_pace_file_is_made_anew(comfy: ComfyServer) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[1, 2")
     assert estimate(comfy, width=20, height=20)["seconds"] is None
-    comfy.run(wf.ours(wf.BUNDLED, wf.send(comfy, wf.crop(20, 20, left=77), "anew.png")))
+    _, weights = reference.rrdb()
+    wf.write_official(comfy.models_dir / "anew.pth", weights)
+    comfy.run(wf.ours("anew.pth", wf.send(comfy, wf.crop(192, 256, top=90, left=77), "anew.png")))
     assert json.loads(path.read_text())
 
 
 def test_the_list_says_what_each_model_is(comfy: ComfyServer) -> None:
-    models = {model["name"]: model for model in comfy.get_json("/apisr/models")["models"]}
+    listed = comfy.get_json("/apisr/models")["models"]
+    models = {model["name"]: entry(comfy, model["name"]) for model in listed}
     offered = comfy.get_json("/object_info/APISRModelLoader")["APISRModelLoader"]["input"]["required"]["model_name"]
     assert list(models) == offered[1]["options"]
-    labels = [model["label"] for model in models.values()]
+    labels = [model["label"] for model in listed]
     assert len(set(labels)) == len(labels)
     assert sum("recommended" in label for label in labels) == 1
     bundled = models[wf.BUNDLED]
@@ -156,7 +191,19 @@ def test_downloads_are_named_by_the_catalogue_and_asked_for_by_our_pages(comfy: 
         assert post(comfy, "/apisr/download", body) == 400
     assert post(comfy, "/apisr/download", good, **{"Content-Type": "text/plain"}) == 400
     assert post(comfy, "/apisr/download", good, Origin="https://example.org") == 403
-    assert post(comfy, "/apisr/download", good, **{"Sec-Fetch-Site": "cross-site"}) == 403
+    for site in ("cross-site", "same-site"):  # another port of this machine is another program's page
+        assert post(comfy, "/apisr/download", good, **{"Sec-Fetch-Site": site}) == 403
+    deep = b"[" * 4000
+    assert post(comfy, "/apisr/download", deep) == 400
+    assert (
+        requests.post(
+            comfy.address + "/apisr/download",
+            data=iter([b'{"id": "', b"x" * 9000, b'"}']),  # in chunks, of no known length
+            headers={"Content-Type": "application/json"},
+            timeout=30,
+        ).status_code
+        == 400
+    )
     for body in (
         b'{"client_id": "", "language": "ja"}',
         b'{"client_id": 5}',
@@ -167,7 +214,7 @@ def test_downloads_are_named_by_the_catalogue_and_asked_for_by_our_pages(comfy: 
 
 
 def test_a_download_in_the_background_and_its_cancel(comfy_server: Callable[..., ComfyServer]) -> None:
-    server = comfy_server()
+    server = comfy_server("--enable-cors-header")  # without ComfyUI's own check of origins
     wf.write_compact(server.base / "official.pth", seed=6)
     data = (server.base / "official.pth").read_bytes()
     with http_server.running() as files:
@@ -175,19 +222,51 @@ def test_a_download_in_the_background_and_its_cancel(comfy_server: Callable[...,
         published = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         server.run({"zoo": wf.node("TestingZoo", url=f"{files.address}/a.pth", **published)})
         good = json.dumps({"id": FIRST.file}).encode()
-        assert post(server, "/apisr/download", good) == 202
+        assert post(server, "/apisr/download", good, Origin="https://example.org") == 403
+        own = {"Origin": "https://proxy.example.org", "Sec-Fetch-Site": "same-origin"}  # behind a proxy
+        assert post(server, "/apisr/download", good, **own) == 202
         assert post(server, "/apisr/download", good) == 202, "the same one, once"
         _wait_for(lambda: entry(server, FIRST.file)["downloading"])
         _wait_for(lambda: list(server.models_dir.glob(".*.part")))
         assert post(server, "/apisr/cancel", good) == 204
-        files.closing.set()  # the stalled transfer gets no byte, so that only its end is felt
-        _wait_for(lambda: not entry(server, FIRST.file)["downloading"])
+        assert not entry(server, FIRST.file)["downloading"], "at once, though the other side sends nothing"
         assert not entry(server, FIRST.file)["present"]
-        assert not list(server.models_dir.glob(".*.part"))
+        files.closing.set()
+        _wait_for(lambda: not list(server.models_dir.glob(".*.part")))
         assert post(server, "/apisr/download", good) == 202
         _wait_for(lambda: entry(server, FIRST.file)["present"])
         assert entry(server, FIRST.file)["origin"] == "official"
     assert (server.models_dir / FIRST.file).read_bytes() == data
+
+
+def test_a_run_and_the_button_share_a_download(comfy_server: Callable[..., ComfyServer]) -> None:
+    server = comfy_server()
+    wf.write_compact(server.base / "official.pth", seed=7)
+    data = (server.base / "official.pth").read_bytes()
+    good = json.dumps({"id": FIRST.file}).encode()
+    with http_server.running() as files:
+        stalled = http_server.body(data, sends=len(data) // 2, stalls=True)
+        files.answers["/a.pth"] = [stalled, http_server.body(data)]
+        published = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        server.run({"zoo": wf.node("TestingZoo", url=f"{files.address}/a.pth", **published)})
+        picture = wf.send(server, wf.crop(16, 16), "shared.png")
+        prompt = wf.ours("", picture, loader=wf.our_loader(FIRST.file, download=True))
+        states: list[str] = []
+
+        def cancel(event: Event) -> None:
+            if event["type"] == "apisr.download":
+                states.append(event["data"]["state"])
+            if event["type"] == "progress_text" and " MB" in event["data"]["text"]:
+                assert post(server, "/apisr/download", good) == 202
+                assert post(server, "/apisr/cancel", good) == 204
+
+        with pytest.raises(ExecutionFailed) as caught:
+            server.run(prompt, on_event=cancel)
+        assert "was cancelled" in caught.value.details["exception_message"]
+        assert states[-1] == "cancelled"
+        assert len(files.seen) == 1
+        assert wf.run(server, prompt).shape == (64, 64, 3), "while the stalled one may still be waiting"
+        files.closing.set()
 
 
 def _wait_for(holds: Callable[[], object]) -> None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import re
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from apisr_pack.tests import reference
 from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tools.comfy_server import ExecutionFailed, ExecutionInterrupted
+from PIL import Image
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer, Event
 
 LINE = 30
 """Characters that fit into a line on a node."""
+
+
+@pytest.fixture(scope="module")
+def comfy(start_comfy: Callable[..., AbstractContextManager[ComfyServer]]) -> Iterator[ComfyServer]:
+    """A server of this file's own: nothing is in its cache, and no model was put there by other tests."""
+    with start_comfy() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +48,20 @@ def failed(server: ComfyServer, prompt: wf.Prompt, node: str, language: str | No
     with pytest.raises(ExecutionFailed):
         server.run(prompt, on_event=events.append, language=language)
     return texts(events, node, "progress_text" if language is None else "apisr.status")[-1]
+
+
+def stop_at(server: ComfyServer, prompt: wf.Prompt, share: float) -> list[Event]:
+    """Press Cancel when that share of the run is done; returns its events."""
+    events: list[Event] = []
+
+    def cancel(event: Event) -> None:
+        events.append(event)
+        if event["type"] == "progress" and event["data"]["value"] / event["data"]["max"] > share:
+            server.interrupt()
+
+    with pytest.raises(ExecutionInterrupted):
+        server.run(prompt, on_event=cancel)
+    return events
 
 
 def test_a_picture_says_its_size_first_and_its_time_at_the_end(comfy: ComfyServer) -> None:
@@ -80,13 +105,8 @@ def test_errors_stand_on_the_node_in_two_short_lines(comfy: ComfyServer) -> None
     cases: list[tuple[wf.Prompt, str, str]] = [
         (wf.ours(missing, picture), "model", "DAT 4x is not here"),
         (wf.ours("broken.pth", picture), "model", "Damaged file: broken.pth"),
-        (
-            wf.ours(wf.BUNDLED, picture, **wf.resize_to("factor", factor=("n", 0))),
-            "upscaled",
-            "resize_to.factor is nan",
-        ),
+        (wrong_size, "upscaled", "resize_to.factor is nan"),
     ]
-    cases[2][0]["n"] = wf.node("TestingAnything", what="NaN")
     for prompt, node, words in cases:
         text = failed(comfy, prompt, node)
         assert words in text.replace("\n", " ")
@@ -108,15 +128,7 @@ def test_a_cancelled_batch_goes_on_from_its_finished_frames(comfy: ComfyServer, 
     prompt["batch"] = wf.node("RepeatImageBatch", image=("picture", 0), amount=12)
     prompt["upscaled"] = wf.our_upscale("model", "batch", reuse_frames=False)
     expected = wf.by_reference(reference.rrdb()[0].eval(), wf.crop(64, 64))
-    events: list[Event] = []
-
-    def cancel_at_the_fifth_frame(event: Event) -> None:
-        events.append(event)
-        if event["type"] == "progress" and event["data"]["value"] / event["data"]["max"] > 4.2 / 12:
-            comfy.interrupt()
-
-    with pytest.raises(ExecutionInterrupted):
-        comfy.run(prompt, on_event=cancel_at_the_fifth_frame)
+    events = stop_at(comfy, prompt, 4.2 / 12)
     stopped = re.fullmatch(r"Stopped at frame (\d+) of 12\.\nRun goes on from there\.", texts(events, "upscaled")[-1])
     assert stopped
     done = int(stopped[1])
@@ -135,21 +147,47 @@ def test_what_was_kept_is_not_used_for_other_settings(comfy: ComfyServer, slow_m
     prompt = wf.ours(slow_model, wf.send(comfy, wf.crop(64, 64, left=20), "other.png"))
     prompt["batch"] = wf.node("RepeatImageBatch", image=("picture", 0), amount=6)
     prompt["upscaled"] = wf.our_upscale("model", "batch", reuse_frames=False)
-
-    def cancel(event: Event) -> None:
-        if event["type"] == "progress" and event["data"]["value"] / event["data"]["max"] > 2.2 / 6:
-            comfy.interrupt()
-
-    with pytest.raises(ExecutionInterrupted):
-        comfy.run(prompt, on_event=cancel)
+    stop_at(comfy, prompt, 2.2 / 6)
     prompt["upscaled"] = wf.our_upscale("model", "batch", reuse_frames=False, **wf.resize_to("factor", factor=2.0))
     result = comfy.run(prompt)
     assert texts(result.events, "upscaled")[0] == "frame 1 of 6"
     assert {frame.shape for frame in wf.saved(comfy, result)} == {(128, 128, 3)}
 
 
-def test_previews_are_sent_while_tiles_are_computed(comfy: ComfyServer, slow_model: str) -> None:
-    """The stream of the tests drops them, but the log of the host would show an error in the callback."""
-    prompt: Any = wf.ours(slow_model, wf.send(comfy, wf.crop(200, 200, top=0, left=0), "tiles.png"), tile_size=160)
-    assert wf.run(comfy, prompt).shape == (800, 800, 3)
-    assert "Traceback" not in Path(comfy.base / "server.log").read_text().rpartition("got prompt")[2]
+def test_previews_fill_in_while_tiles_are_computed(comfy: ComfyServer, slow_model: str) -> None:
+    picture = wf.crop(200, 200, top=0, left=0)
+    prompt: Any = wf.ours(slow_model, wf.send(comfy, picture, "tiles.png"), tile_size=160)
+    result = comfy.run(prompt)
+    previews = [event["data"]["file"] for event in result.events if event["type"] == "preview"]
+    assert len(previews) >= 2
+    first, last = (
+        np.asarray(Image.open(io.BytesIO(file)).convert("RGB").resize((100, 100)))
+        for file in (previews[0], previews[-1])
+    )
+    (final,) = wf.saved(comfy, result)
+    wanted = np.asarray(Image.fromarray(final).resize((100, 100)))
+    differences = [np.abs(seen.astype(int) - wanted).mean(axis=(1, 2)) for seen in (first, last)]
+    assert differences[1].mean() < differences[0].mean(), "more of the result is there"
+
+
+def test_what_was_kept_is_not_used_without_its_mask(comfy: ComfyServer, slow_model: str) -> None:
+    """The mask is gone from the cache by then."""
+    picture = wf.send(comfy, wf.crop(64, 64, left=40), "unmasked.png")
+    prompt = wf.ours(slow_model, picture)
+    prompt["batch"] = wf.node("RepeatImageBatch", image=("picture", 0), amount=6)
+    prompt["mask"] = wf.node("SolidMask", value=0.5, width=64, height=64)
+    prompt["upscaled"] = wf.our_upscale("model", "batch", reuse_frames=False, mask=("mask", 0))
+    stop_at(comfy, prompt, 2.2 / 6)
+    del prompt["mask"]
+    prompt["upscaled"] = wf.our_upscale("model", "batch", reuse_frames=False)
+    result = comfy.run(prompt)
+    assert texts(result.events, "upscaled")[0] == "frame 1 of 6"
+    assert {frame.shape for frame in wf.saved(comfy, result)} == {(256, 256, 3)}
+
+
+def test_a_warning_stays_as_the_second_line(comfy: ComfyServer) -> None:
+    prompt = wf.ours(wf.BUNDLED, "")
+    prompt["picture"] = wf.node("TestingAnything", what="a picture with NaN")
+    first, *more = texts(comfy.run(prompt).events, "upscaled")[-1].split("\n")
+    assert re.fullmatch(r"80 x 80 in [\d.]+ s", first)
+    assert " ".join(more).startswith("Picture 1 of 1 has pixels")

@@ -14,7 +14,7 @@ from apisr_pack.tests import reference, trained
 from spandrel import MAIN_REGISTRY
 from torch import Tensor, nn
 
-SIZES = [(64, 64), (67, 53), (40, 72), (128, 96), (16, 16), (5, 7), (1, 1)]
+SIZES = [(64, 64), (67, 53), (40, 72), (64, 96), (16, 16), (5, 7), (1, 1)]
 SMALL_SIZES = [(24, 40), (17, 9), (3, 21), (8, 5)]
 """The last two have fewer rows than windows are shifted by."""
 FP16_SIZES = [(16, 24), (5, 7), (1, 1)]
@@ -66,7 +66,7 @@ def test_zoo_networks_equal_their_reference_at_every_size(name: str) -> None:
     theirs, weights = reference.ZOO[name]()
     network = ours(weights)
     for size in SIZES:
-        batch = torch.rand(3, 3, *size)
+        batch = torch.rand(2, 3, *size)
         got, alone = run(network, batch), run(network, batch[:1])
         if (name, size) in REFERENCE_CANNOT:
             with pytest.raises(RuntimeError):

@@ -1,7 +1,7 @@
 /** The comparison on the node APISRCompare: two pictures one above the other, a divider, zoom and pan. */
 
 import { api } from "../../../scripts/api.js"
-import { rootGraph } from "./graph.mjs"
+import { findNode, rootGraph } from "./graph.mjs"
 import { loadTexts, say } from "./language.mjs"
 import { Viewer } from "./viewer.mjs"
 
@@ -40,8 +40,13 @@ export function addComparison(node) {
         const output = recall(node)
         if (output) show(viewer, output)
     }
+    const onStatus = (/** @type {any} */ event) => {
+        if (event.detail.state === "failed" && findNode(event.detail.node) === node) viewer.fail(event.detail.text)
+    }
+    api.addEventListener("apisr.status", onStatus)
     const removed = node.onRemoved
     node.onRemoved = (...all) => {
+        api.removeEventListener("apisr.status", onStatus)
         viewer.close()
         return removed?.apply(node, all)
     }

@@ -16,6 +16,7 @@ export function queryOf(node, ofOurs) {
     if (loader === node || MODEL_LOADERS.includes(loader?.type)) {
         setFrom(query, loader, "model", "model_name")
         if (loader.type === "APISRModelLoader") for (const name of ["precision", "device"]) setFrom(query, loader, name, name)
+        if (loader.type === "UpscaleModelLoader") query.set("precision", "fp32") // it loads nothing else
     }
     const size = sizeOfInput(node, node.comfyClass === "APISRUpscaleVideo" ? "video" : "image", ofOurs)
     for (const [name, value] of Object.entries(size ?? {})) if (value !== undefined) query.set(name, String(value))
@@ -27,7 +28,8 @@ export function queryOf(node, ofOurs) {
     return query.toString()
 }
 
-const isPlain = (value) => ["string", "number", "boolean"].includes(typeof value)
+/** @param {unknown} value */
+export const isPlain = (value) => ["string", "number", "boolean"].includes(typeof value)
 
 function setFrom(query, node, key, name) {
     const widget = node.widgets?.find((each) => each.name === name)

@@ -6,11 +6,13 @@
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
-import { queryOf } from "./estimate.mjs"
+import { isPlain, queryOf } from "./estimate.mjs"
 import { allNodes, findNode, measureAgain, rootGraph } from "./graph.mjs"
-import { say } from "./language.mjs"
+import { language, say } from "./language.mjs"
 import { askFor, entryOf, refreshModels } from "./models.mjs"
 import { Panel } from "./panel.mjs"
+
+const MILLISECONDS_TO_ASK_AGAIN = 5000
 
 /** @typedef {{query: string, text: string}} Final how a run ended, and for which settings */
 
@@ -21,6 +23,7 @@ class Face {
         this.panel = new Panel(node)
         this.query = "" // everything that the text depends on, as last looked at
         this.runQuery = "" // the same for the present or last run
+        this.askAgainAt = 0 // not before this time: the server could not answer
         /** @type {any} */
         this.answer = undefined // the server's answer to that
         /** @type {string | undefined} */
@@ -46,7 +49,7 @@ class Face {
     }
 
     show() {
-        if (this.running !== undefined) this.panel.show(this.running)
+        if (this.running !== undefined) this.panel.show(this.running, "", { isBrief: true })
         else if (this.final && this.final.query === this.query) this.panel.show(this.final.text)
         else this.panel.show((this.answer?.lines ?? []).join("\n"), this.answer?.good_for)
     }
@@ -99,7 +102,7 @@ export class Faces {
 
     lookAt(face, id) {
         const query = queryOf(face.node, (other) => this.sizeOfResult(other))
-        if (query === face.query) return
+        if (query === face.query || Date.now() < face.askAgainAt) return
         face.query = query
         face.final ??= recall(id)
         ask(query).then(
@@ -107,7 +110,8 @@ export class Faces {
                 if (face.query === query) face.answer = answer // otherwise it is for settings of the past
             },
             () => {
-                if (face.query === query) face.query = "" // the server is away: at the next look
+                if (face.query === query) face.query = ""
+                face.askAgainAt = Date.now() + MILLISECONDS_TO_ASK_AGAIN
             },
         )
     }
@@ -119,12 +123,12 @@ export class Faces {
     }
 
     lookAtLoader(face) {
-        const name = face.node.widgets?.find((widget) => widget.name === "model_name")?.value
+        const name = modelOf(face)
         const entry = entryOf(name)
-        const download = entry?.id ? this.downloads.get(entry.id) : undefined
-        face.query = name
-        if (entry) face.answer = download ? { ...entry, lines: download.lines } : entry
         const canFetch = entry?.id && !entry.present
+        const download = canFetch ? this.downloads.get(entry.id ?? "") : undefined
+        face.query = JSON.stringify([language(), ...(face.node.widgets ?? []).map((widget) => isPlain(widget.value) && widget.value)])
+        if (entry) face.answer = download ? { ...entry, lines: download.lines } : entry
         const isRunning = download?.state === "running" || (entry?.downloading && !download)
         face.panel.offer(
             !canFetch ? undefined : isRunning ? say("ui_cancel") : say("ui_download"),
@@ -143,6 +147,9 @@ export class Faces {
 
     /** @param {{id: string, state: string, done?: number, total?: number, speed?: number, error?: string}} progress */
     download({ id, state, done = 0, total = 0, speed = 0, error = "" }) {
+        for (const face of this.byNode.values()) {
+            if (face.isLoader && entryOf(modelOf(face))?.id === id) face.final = undefined // it spoke of the missing file
+        }
         if (state === "done" || state === "cancelled") {
             this.downloads.delete(id)
             refreshModels()
@@ -181,6 +188,13 @@ export class Faces {
         face.show()
     }
 
+    /** The connection was lost: what ran may have ended since. */
+    forget() {
+        this.end(false)
+        this.downloads.clear()
+        refreshModels()
+    }
+
     begin() {
         this.look() // what runs is what the graph says now
         measureAgain()
@@ -208,6 +222,8 @@ export class Faces {
         }
     }
 }
+
+const modelOf = (face) => face.node.widgets?.find((widget) => widget.name === "model_name")?.value
 
 async function ask(query) {
     const response = await api.fetchApi(`/apisr/estimate?${query}`)

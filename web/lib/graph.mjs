@@ -65,6 +65,11 @@ function follow(node, slot, steps) {
 
 function settle(node, slot, steps) {
     if (!steps) return undefined
+    if (node.mode === BYPASSED) {
+        const type = node.outputs?.[slot]?.type
+        const same = node.inputs?.findIndex((input) => input.type === type) ?? -1
+        return same < 0 ? undefined : follow(node, same, steps - 1)
+    }
     if (node.subgraph) {
         const inner = node.subgraph.outputs?.[slot]?.linkIds?.[0]
         const link = inner === undefined ? undefined : node.subgraph.getLink(inner)
@@ -72,11 +77,6 @@ function settle(node, slot, steps) {
         return origin && settle(origin, link.origin_slot, steps - 1)
     }
     if (node.type === "Reroute") return follow(node, 0, steps - 1)
-    if (node.mode === BYPASSED) {
-        const type = node.outputs?.[slot]?.type
-        const same = node.inputs?.findIndex((input) => input.type === type) ?? -1
-        return same < 0 ? undefined : follow(node, same, steps - 1)
-    }
     return { node, slot }
 }
 
@@ -113,7 +113,11 @@ function promotedValue(node, slot) {
     return outside?.widgets?.find((widget) => widget.name === name)?.value
 }
 
-const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value
+/** The value of a node's widget, also if another node drives it; undefined if it is not known. */
+function widgetOf(node, name) {
+    const widget = node.widgets?.find((each) => each.name === name)
+    return widget && valueOf(node, widget).value
+}
 
 /**
  * The size of the pictures that an input gets, where the graph tells it.
@@ -150,7 +154,7 @@ function sizeOfOutput(node, sizeOf, ofOurs) {
         case "ImageScale":
             return withCount(sidesOf(node), sizeOf(node, "image")?.count)
         case "ImageFromBatch":
-            return withCount(sizeOf(node, "image"), widgetOf(node, "length"))
+            return withCount(sizeOf(node, "image"), countOfPart(sizeOf(node, "image")?.count, widgetOf(node, "batch_index"), widgetOf(node, "length")))
         case "RepeatImageBatch":
             return timesCount(sizeOf(node, "image"), widgetOf(node, "amount"))
         default:
@@ -171,21 +175,24 @@ function sizeOfLatent(node, sizeOf, steps = MOST_STEPS) {
 
 /** The widgets width and height, if both are set and no other node drives them. */
 function sidesOf(node) {
-    const [width, height] = ["width", "height"].map((name) => {
-        const widget = node.widgets?.find((each) => each.name === name)
-        return widget && Number(valueOf(node, widget).value)
-    })
+    const [width, height] = ["width", "height"].map((name) => Number(widgetOf(node, name)))
     return width > 0 && height > 0 ? { width, height } : undefined
 }
 
-const withCount = (size, count) => size && { ...size, count: count ?? size.count }
-const timesCount = (size, amount) => size && { ...size, count: (size.count ?? 1) * (amount ?? 1) }
+const withCount = (size, count) => size && { ...size, count }
+const timesCount = (size, amount) => size && { ...size, count: size.count && amount && size.count * amount }
+
+/** How many of `count` pictures "ImageFromBatch" takes: it counts from the end too, and begins within the batch. */
+function countOfPart(count, index, length) {
+    if (![count, index, length].every((each) => typeof each === "number")) return undefined
+    const first = Math.max(0, Math.min(count - 1, index < 0 ? index + count : index))
+    return Math.min(length, count - first)
+}
 
 /** @type {Map<string, Size | null>} */
 const files = new Map()
-/** @type {Map<string, "image" | "video">} */
-const kinds = new Map()
-const MOST_FILES = 200
+/** @type {Map<string, "image" | "video">} by address: those that nodes have asked for since the last run */
+const asked = new Map()
 
 /** The size of a file in one of the host's folders; undefined until it is known. */
 function sizeOfFile(value, kind) {
@@ -194,10 +201,9 @@ function sizeOfFile(value, kind) {
     const cut = path.lastIndexOf("/")
     const query = new URLSearchParams({ filename: path.slice(cut + 1), subfolder: cut < 0 ? "" : path.slice(0, cut), type: type ?? "input" })
     const address = api.apiURL(`/view?${query}`)
+    asked.set(address, kind)
     if (!files.has(address)) {
-        if (files.size >= MOST_FILES) files.clear()
         files.set(address, null)
-        kinds.set(address, kind)
         measure(address, kind)
     }
     return files.get(address) ?? undefined
@@ -222,5 +228,7 @@ function measure(address, kind) {
 
 /** Measure files again: one may have been replaced by another of the same name. Until then the old sizes hold. */
 export function measureAgain() {
-    for (const address of files.keys()) measure(address, kinds.get(address))
+    for (const address of files.keys()) if (!asked.has(address)) files.delete(address)
+    for (const [address, kind] of asked) measure(address, kind)
+    asked.clear()
 }

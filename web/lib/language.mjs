@@ -7,6 +7,9 @@ import { app } from "../../../scripts/app.js"
 let translations
 let loaded = /** @type {Record<string, any>} */ ({})
 let signedInAs = ""
+let retryAt = 0 // the server was away, or refused
+
+const MILLISECONDS_TO_RETRY = 5000
 
 /** The name of the UI's language, like "en" or "zh-TW". */
 export function language() {
@@ -40,10 +43,16 @@ export function loadTexts() {
  */
 export function keepSignedIn({ again = false } = {}) {
     const now = JSON.stringify({ client_id: api.clientId, language: language() })
-    if (!api.clientId || (now === signedInAs && !again)) return
+    const isDone = now === signedInAs && !again && (!retryAt || Date.now() < retryAt)
+    if (!api.clientId || isDone) return
     signedInAs = now
+    retryAt = 0
     loadTexts()
-    api.fetchApi("/apisr/client", { method: "POST", headers: { "Content-Type": "application/json" }, body: now }).catch(
-        () => (signedInAs = ""), // the server is away: at the next look
+    const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: now }
+    api.fetchApi("/apisr/client", options).then(
+        (response) => {
+            if (!response.ok) retryAt = Date.now() + MILLISECONDS_TO_RETRY
+        },
+        () => (retryAt = Date.now() + MILLISECONDS_TO_RETRY),
     )
 }

@@ -7,7 +7,6 @@ import { language } from "./language.mjs"
 /**
  * @typedef {object} Entry
  * @property {string} name the value in the list
- * @property {string} label
  * @property {string} good_for
  * @property {string | null} id what to download it by
  * @property {boolean} present
@@ -69,7 +68,7 @@ export function entryOf(name) {
     return entries.get(key) ?? undefined
 }
 
-/** @returns {Promise<Entry[]>} */
+/** @returns {Promise<any[]>} labels of all entries, or one `Entry` for a query with a name */
 async function fetchModels(query) {
     const response = await api.fetchApi(`/apisr/models?${new URLSearchParams(query)}`)
     if (!response.ok) throw new Error(response.statusText)

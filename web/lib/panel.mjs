@@ -54,8 +54,10 @@ export class Panel {
     /**
      * @param {string} text
      * @param {string} [hint] shown when the pointer rests on it
+     * @param {{isBrief?: boolean}} [options] isBrief: soon followed by another, so that it is not read out
      */
-    show(text, hint = "") {
+    show(text, hint = "", { isBrief = false } = {}) {
+        this.text.setAttribute("aria-live", isBrief ? "off" : "polite")
         if (this.text.textContent !== text) this.text.textContent = text
         if (this.text.title !== hint) this.text.title = hint
         this.fit()

@@ -2,6 +2,7 @@
 
 const MOST_ZOOM = 8 // screen pixels for each pixel of a picture
 const STEP = 0.05 // of the width, by arrow keys
+const LINE = 16 // CSS pixels, for wheels that count in lines
 
 const CSS = {
     root: { position: "relative", width: "100%", height: "100%", minHeight: "200px", overflow: "hidden", touchAction: "none", background: "var(--comfy-input-bg, #222)", outline: "none", borderRadius: "6px" },
@@ -10,7 +11,7 @@ const CSS = {
     label: { position: "absolute", top: "6px", padding: "2px 6px", font: "11px sans-serif", color: "#fff", background: "rgba(0,0,0,.6)", borderRadius: "4px", pointerEvents: "none" },
     bar: { position: "absolute", bottom: "6px", right: "6px", display: "flex", gap: "4px" },
     button: { font: "11px sans-serif", color: "#fff", background: "rgba(0,0,0,.6)", border: "1px solid rgba(255,255,255,.4)", borderRadius: "4px", padding: "2px 8px", cursor: "pointer" },
-    message: { position: "absolute", inset: "0", display: "flex", alignItems: "center", justifyContent: "center", font: "12px sans-serif", color: "var(--input-text, #ddd)" },
+    message: { position: "absolute", inset: "0", display: "flex", alignItems: "center", justifyContent: "center", whiteSpace: "pre-line", textAlign: "center", font: "12px sans-serif", color: "var(--input-text, #ddd)" },
 }
 
 function make(tag, style, parent) {
@@ -20,19 +21,23 @@ function make(tag, style, parent) {
     return element
 }
 
+function setAttributes(element, attributes) {
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
+}
+
 export class Viewer {
     /** @param {() => {before: string, after: string, divider: string, gone: string}} texts in the UI's language */
     constructor(texts) {
         this.texts = texts
         this.element = make("div", CSS.root)
         this.element.className = "apisr-compare"
-        this.element.tabIndex = 0
-        for (const [name, value] of [["role", "slider"], ["aria-valuemin", "0"], ["aria-valuemax", "100"], ["data-capture-wheel", "true"]]) {
-            this.element.setAttribute(name, value)
-        }
+        this.element.tabIndex = -1 // the divider is in the order of the tab key
+        setAttributes(this.element, { role: "group", "data-capture-wheel": "true" })
         this.after = /** @type {HTMLImageElement} */ (make("img", CSS.image, this.element))
         this.before = /** @type {HTMLImageElement} */ (make("img", CSS.image, this.element))
         this.line = make("div", CSS.line, this.element)
+        this.line.tabIndex = 0
+        setAttributes(this.line, { role: "slider", "aria-valuemin": "0", "aria-valuemax": "100" })
         this.leftLabel = make("div", { ...CSS.label, left: "6px" }, this.element)
         this.rightLabel = make("div", { ...CSS.label, right: "6px" }, this.element)
         this.message = make("div", CSS.message, this.element)
@@ -42,6 +47,7 @@ export class Viewer {
         this.toggle = this.addButton("1:1", () => this.toggleZoom())
         this.pages = { before: /** @type {string[]} */ ([]), after: /** @type {string[]} */ ([]) }
         this.isGone = false
+        this.problem = "" // why there is nothing to show
         this.page = 0
         this.split = 0.5 // of the width
         this.zoom = 0 // CSS pixels for each pixel of `after`; 0: the whole picture
@@ -69,9 +75,16 @@ export class Viewer {
      */
     show(before, after) {
         this.pages = { before, after }
+        this.problem = ""
         this.page = 0
         this.zoom = 0
         this.turn(0)
+    }
+
+    /** Show why there is nothing to show. */
+    fail(text) {
+        this.problem = text
+        this.draw()
     }
 
     turn(by) {
@@ -96,10 +109,15 @@ export class Viewer {
 
     listen() {
         const on = (type, listener, options) => this.element.addEventListener(type, listener, options)
-        on("pointerenter", () => this.element.focus({ preventScroll: true })) // the host gives the wheel to what has the focus
+        on("pointerenter", () => {
+            // the host gives the wheel to what has the focus; it is not taken from somebody who is typing
+            const active = document.activeElement
+            if (!active || active === document.body || active instanceof HTMLCanvasElement) this.element.focus({ preventScroll: true })
+        })
         on("pointermove", (event) => this.move(event))
         on("pointerdown", (event) => {
             event.stopPropagation()
+            this.element.focus({ preventScroll: true })
             this.element.setPointerCapture(event.pointerId)
             this.dragged = this.at(event)
             this.move(event)
@@ -125,7 +143,7 @@ export class Viewer {
 
     move(event) {
         const { x, y } = this.at(event)
-        if (this.dragged && this.zoom && event.pointerType !== "touch") {
+        if (this.dragged && this.zoom) {
             this.x += x - this.dragged.x
             this.y += y - this.dragged.y
             this.dragged = { x, y }
@@ -138,7 +156,7 @@ export class Viewer {
     wheel(event) {
         event.preventDefault()
         event.stopPropagation()
-        this.zoomTo((this.zoom || this.fit()) * Math.exp(-event.deltaY * 0.002), this.at(event))
+        this.zoomTo((this.zoom || this.fit()) * Math.exp(-event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_LINE ? LINE : 1) * 0.002), this.at(event))
     }
 
     key(event) {
@@ -199,9 +217,9 @@ export class Viewer {
     draw() {
         const { naturalWidth: width, naturalHeight: height } = this.after
         const texts = this.texts()
-        const isShown = width > 0 && !this.isGone
-        this.message.textContent = this.isGone ? texts.gone : ""
-        this.element.setAttribute("aria-label", texts.divider)
+        const isShown = width > 0 && !this.isGone && !this.problem
+        this.message.textContent = this.problem || (this.isGone ? texts.gone : "")
+        for (const part of [this.element, this.line]) part.setAttribute("aria-label", texts.divider)
         for (const part of [this.after, this.before, this.line, this.leftLabel, this.rightLabel, this.bar]) part.hidden = !isShown
         for (const part of [this.bar, this.message]) part.style.display = (part === this.bar) === isShown ? "flex" : "none"
         for (const button of [this.previous, this.next]) button.hidden = this.pages.after.length < 2
@@ -221,6 +239,6 @@ export class Viewer {
         this.leftLabel.textContent = `${texts.before} ${this.before.naturalWidth} x ${this.before.naturalHeight}`
         this.rightLabel.textContent = `${texts.after} ${width} x ${height}`
         this.toggle.textContent = this.zoom ? "\u2922" : "1:1"
-        this.element.setAttribute("aria-valuenow", String(Math.round(this.split * 100)))
+        this.line.setAttribute("aria-valuenow", String(Math.round(this.split * 100)))
     }
 }

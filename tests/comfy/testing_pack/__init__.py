@@ -63,6 +63,8 @@ THINGS: dict[str, Any] = {
     "dict": {"a": PICTURE},
     "pictures": PICTURE,
     "cuda:7": "cuda:7",
+    "a picture with NaN": torch.tensor([0.5, float("nan")]).repeat(3, 1, 20, 10).movedim(0, -1),
+    "grey": PICTURE[..., :1],
     "array": PICTURE.numpy(),
     "bytes": (PICTURE * 255).byte(),
     "network": torch.nn.Conv2d(3, 3, 1),
