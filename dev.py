@@ -125,11 +125,13 @@ def demo(arguments: argparse.Namespace, rest: list[str]) -> int:
 def test(arguments: argparse.Namespace, rest: list[str]) -> int:
     """run all tests, or the fast ones; further arguments are passed to pytest"""
     host = _host(arguments, dev=True, comfyui=not arguments.fast)
-    if arguments.fast:  # one process with one thread for each core
-        return process.run([host.python, "-m", "pytest", "-m", FAST, "-n", "auto", *rest], env={"OMP_NUM_THREADS": "1"})
+    # one process with one thread for each core; tests that share a server or a browser stay together
+    command = [host.python, "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
+    if arguments.fast:
+        return process.run([*command, "-m", FAST, *rest], env={"OMP_NUM_THREADS": "1"})
     if find_chromium() is None:
         say(f"{NO_CHROMIUM} They will fail unless Playwright has its own browser.")
-    return process.run([host.python, "-m", "pytest", *rest], env={"COMFYUI_PATH": str(host.comfyui)})
+    return process.run([*command, *rest], env={"COMFYUI_PATH": str(host.comfyui), "OMP_NUM_THREADS": "1"})
 
 
 def bench(arguments: argparse.Namespace, rest: list[str]) -> int:

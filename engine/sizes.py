@@ -39,7 +39,7 @@ def target_size(
     size = _rounded(height * factor, multiple_of), _rounded(width * factor, multiple_of)
     if resize_to != "model scale" and max(size) > MAX_SIDE:
         raise ValueError(
-            f"The result would be {size[1]:.7g}x{size[0]:.7g} pixels; at most {MAX_SIDE} a side. "
+            f"{size[1]:.7g}x{size[0]:.7g} pixels are too many: at most {MAX_SIDE} a side. "
             f"Check resize_to ({resize_to!r}, {amount:g})."
         )
     return size

@@ -172,7 +172,7 @@ class Tiler:
         remedies = ["Choose a smaller model", "close other programs"]
         fast = replace(current, limits=replace(current.limits, preset="fast"), smallest=True)
         if current.limits.preset == "exact" and len(fast.plan(tried.height, tried.width)) > 1:
-            remedies.append("set preset to fast, which allows smaller tiles")
+            remedies.append("set tiling (in Python: preset) to fast, which allows smaller tiles")
         if current.device.type != "cpu" and not self.cpu_fallback:
             remedies.append("turn on cpu_fallback")
         return (

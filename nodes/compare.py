@@ -5,7 +5,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..engine import arguments
-from .status import told
+from .status import HIDDEN, told
 
 
 class APISRCompare(io.ComfyNode):
@@ -21,7 +21,7 @@ class APISRCompare(io.ComfyNode):
                 io.Image.Input("before", tooltip="The picture on the left of the divider, of any size."),
                 io.Image.Input("after", tooltip="The picture on the right. Its size is that of the comparison."),
             ],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            hidden=[io.Hidden.prompt, *HIDDEN],
             is_output_node=True,
         )
 

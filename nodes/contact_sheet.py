@@ -15,7 +15,7 @@ from ..apisr_archs.text import get_logger
 from ..engine import arguments, pixels
 from . import catalogue, host, inputs, words
 from .loader import load
-from .status import NodeStatus, told
+from .status import HIDDEN, NodeStatus, told
 
 log = get_logger(__name__)
 
@@ -27,6 +27,8 @@ GAP = 8
 BACKGROUND = 0.12
 """Brightness around the pictures."""
 COLUMNS = 4
+FAILED = torch.full((CELL, CELL, 3), 0.5)
+"""In the place of a model that could not run."""
 PLACES = ("centre", "most detail", "top", "bottom", "left", "right")
 
 
@@ -66,7 +68,7 @@ class APISRContactSheet(io.ComfyNode):
                     tooltip="At most this many models, in the order of the list. Nothing is downloaded.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=HIDDEN,
             has_intermediate_output=True,  # see `NodeStatus.kept`
             outputs=[io.Image.Output(tooltip="One picture: the piece, then what each model makes of it.")],
         )
@@ -88,7 +90,7 @@ class APISRContactSheet(io.ComfyNode):
         arguments.one_of(place, "place", PLACES)
         most_models = arguments.whole(most_models, "most_models", least=1)
         piece = crop(pictures[:1, ..., :3], crop_size, place)
-        status = NodeStatus(cls.hidden.unique_id)
+        status = NodeStatus(cls.hidden)
         present = [name for name in catalogue.names() if catalogue.find(name)][:most_models]
         # the labels are English in every language: Pillow's own font has no other letters
         original = words.say("en", "sheet_original", width=piece.shape[2], height=piece.shape[1])
@@ -99,7 +101,8 @@ class APISRContactSheet(io.ComfyNode):
             status.show(catalogue.short_name(name), f"{number + 1} / {len(present)}")
             cells.append(_cell(name, piece, status))
             bar.advance(number + 1, len(present))
-        status.end(status.say("sheet_done", count=len(present)))
+        count = sum(picture is not FAILED for picture, _ in cells[1:])
+        status.end(status.say("sheet_done", count=count))
         return io.NodeOutput(sheet(cells)[None], ui=status.kept)
 
 
@@ -139,7 +142,7 @@ def _cell(name: str, piece: Tensor, status: NodeStatus) -> tuple[Tensor, str]:
         raise
     except Exception as error:  # whatever is wrong with one model, the others are shown
         log.warning("%s is left out of the sheet: %s", name, error, exc_info=not isinstance(error, ApisrError))
-        return torch.full((CELL, CELL, 3), 0.5), f"{label}: {words.say('en', 'sheet_failed')}"
+        return FAILED, f"{label}: {words.say('en', 'sheet_failed')}"
     return _fitted(result[0]), f"{label}, {words.duration(seconds)}"
 
 
@@ -181,6 +184,7 @@ def sheet(cells: list[tuple[Tensor, str]]) -> Tensor:
 
 def _label(text: str) -> Tensor:
     """A line of text, white on dark: (BAND, CELL, 3)."""
+    text = " ".join(text.split())  # names of files may hold line ends
     band = Image.new("L", (CELL, BAND), 30)
     draw, font = ImageDraw.Draw(band), ImageFont.load_default(22)
     while len(text) > 4 and draw.textlength(text, font=font) > CELL - 2 * GAP:

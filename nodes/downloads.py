@@ -38,9 +38,9 @@ class Transfer:
         self._started = self._sent = time.monotonic()
 
     def stop(self) -> None:
-        """End it for all who wait, at once. Its thread may still wait for the other side; nothing of the file is kept."""
+        """End it for all who wait, at once, though its thread may still wait for the other side. Nothing is kept."""
         self._is_stopped = True
-        self._send("cancelled")
+        self._send("cancelled", self.error)
         self.ended.set()
 
     def run(self, close: Callable[["Transfer"], bool]) -> None:
@@ -67,7 +67,7 @@ class Transfer:
             self._send("done")
         else:
             self.error = error
-            self._send("failed", str(error))
+            self._send("failed", error)
         self.ended.set()
 
     def _advance(self, done: int, _total: int) -> None:
@@ -77,11 +77,13 @@ class Transfer:
         if time.monotonic() - self._sent >= SECONDS_BETWEEN and not self._is_stopped:
             self._send("running")
 
-    def _send(self, state: str, error: str = "") -> None:
+    def _send(self, state: str, error: Exception | None = None) -> None:
         self._sent = time.monotonic()
         speed = (self.done - max(0, self._first)) / max(self._sent - self._started, 1e-3)
         message = {"id": self.model.file, "state": state, "done": self.done, "total": self.model.bytes}
-        PromptServer.instance.send_sync("apisr.download", {**message, "speed": round(speed), "error": error})
+        message |= {"speed": round(speed), "subject": catalogue.short_name(self.model.file)}
+        message |= {"error": str(error or ""), "key": error.key if isinstance(error, DownloadFailed) else ""}
+        PromptServer.instance.send_sync("apisr.download", message)
 
 
 class Downloads:

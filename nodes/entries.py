@@ -80,8 +80,9 @@ def _lines(name: str, language: str, path: Path | None, origin: str) -> list[str
     elif path is None and known:
         lines.append(words.say(language, "not_here", size=size, licence=known.licence))
     else:
-        licence = f", {known.licence}" if known and origin != "altered" else ""
-        lines.append(words.say(language, "here", size=size, origin=words.say(language, origin)) + licence)
+        is_published = known is not None and origin != "altered"
+        values = {"size": size, "origin": words.say(language, origin), "licence": known.licence if known else ""}
+        lines.append(words.say(language, "here_licence" if is_published else "here", **values))
     return lines
 
 

@@ -89,6 +89,8 @@ def _second_line(language: str, estimate: Estimate) -> str:
 def _estimate(
     query: Mapping[str, str], name: str, facts: Facts, shape: tuple[int, ...], size: tuple[int, int]
 ) -> Estimate:
+    alpha = query.get("alpha", "model")
+    arguments.one_of(alpha, "alpha", engine.ALPHA_MODES)
     device = host.pick_device(query.get("device", "default"))
     dtype = _dtype(query.get("precision", "auto"), name, device)
     limits = inputs.tile_limits(
@@ -100,7 +102,7 @@ def _estimate(
         shape,
         size=size,
         limits=engine.Limits(limits["tile"], limits["overlap"], limits["preset"]),
-        alpha_by=query.get("alpha", "model"),
+        alpha_by=alpha,
     )
     result_dtype, output = model_management.intermediate_dtype(), model_management.intermediate_device()
     needed = host.needed_bytes(host.free_memory(device), job, device, result_dtype, output)

@@ -16,7 +16,7 @@ from . import catalogue, host, inputs
 from .downloads import DOWNLOADS
 from .entries import loaded_lines
 from .measured import MEASURED
-from .status import SECONDS_BETWEEN, NodeStatus, told
+from .status import HIDDEN, SECONDS_BETWEEN, NodeStatus, told
 
 log = get_logger(__name__)
 
@@ -68,7 +68,7 @@ class APISRModelLoader(io.ComfyNode):
                     tooltip="Where the model runs. default: the device that ComfyUI uses.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=HIDDEN,
             outputs=[
                 io.UpscaleModel.Output(
                     tooltip='For "Upscale Image (APISR)", and for every other node that takes an upscale model.'
@@ -101,7 +101,7 @@ class APISRModelLoader(io.ComfyNode):
         download: bool = True,
         device: str = "default",
     ) -> io.NodeOutput:
-        status = NodeStatus(cls.hidden.unique_id)
+        status = NodeStatus(cls.hidden)
         model, target_device = load(model_name, status, precision, download, device)
         dtype = str(model.dtype).removeprefix("torch.")
         lines = loaded_lines(status.language, MEASURED.models[model.name], dtype, str(target_device))

@@ -29,12 +29,16 @@ class Pages:
         """The language of the page whose prompt is running; English if it did not say."""
         return self._languages.get(PromptServer.instance.client_id or "", "en")
 
-    def show(self, node_id: str, text: str, state: str) -> None:
-        """Show a text on a node of the running prompt. state: "running", "done", "stopped" or "failed"."""
+    def show(self, node_id: str, text: str, state: str, workflow: str | None = None) -> None:
+        """Show a text on a node of the running prompt.
+
+        state: "running", "done", "stopped" or "failed". workflow: the id of the graph that the prompt was made from.
+        """
         server = PromptServer.instance
         text = escaped(text, "utf-8")  # names of files may hold what UTF-8 cannot
         if server.client_id in self._languages:
-            server.send_sync("apisr.status", {"node": node_id, "text": text, "state": state}, server.client_id)
+            message = {"node": node_id, "text": text, "state": state, "workflow": workflow}
+            server.send_sync("apisr.status", message, server.client_id)
         else:
             server.send_progress_text(text, node_id)
 

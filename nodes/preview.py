@@ -11,6 +11,9 @@ from .host import PREVIEW_SIDE, Bar
 SECONDS_BETWEEN = 0.3
 """Between two previews."""
 
+GROUND = 0.13
+"""Brightness behind transparent pictures."""
+
 
 class Preview:
     """Begins with the picture that goes in; each finished tile is painted over it."""
@@ -36,9 +39,11 @@ class Preview:
 
 
 def _reduced(picture: Tensor, height: int, width: int) -> Tensor:
-    """The colors of (H, W, C) as (height, width, 3) in [0, 1]. Takes the nearest pixels: it is quick."""
+    """(H, W, C) as (height, width, 3) in [0, 1], on a dark ground. Takes the nearest pixels: it is quick."""
     rows = torch.arange(height, device=picture.device) * len(picture) // height
     columns = torch.arange(width, device=picture.device) * picture.shape[1] // width
-    colors = picture[..., : 1 if picture.shape[-1] == 1 else 3]
-    small = colors[rows][:, columns].to(torch.float32).nan_to_num().clamp(0, 1)
-    return small.expand(-1, -1, 3)
+    small = picture[rows][:, columns].to(torch.float32).nan_to_num().clamp(0, 1)
+    if small.shape[-1] == 4:
+        alpha = small[..., 3:]
+        return small[..., :3] * alpha + GROUND * (1 - alpha)
+    return small[..., :3].expand(-1, -1, 3)

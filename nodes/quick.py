@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..apisr_archs import UpscaleModel
 from . import catalogue, inputs, pictures
 from .loader import load, model_input
-from .status import NodeStatus, told
+from .status import HIDDEN, NodeStatus, told
 
 
 class LastModel:
@@ -39,7 +39,7 @@ class APISRQuickUpscale(io.ComfyNode):
             description="Makes anime pictures larger, all in one node: choose a model, connect a picture, press Run.",
             search_aliases=["anime", "upscale", "quick upscale", *inputs.SEARCH_WORDS],
             inputs=[model_input(), *pictures.picture_inputs()],
-            hidden=[io.Hidden.unique_id],
+            hidden=HIDDEN,
             outputs=[io.Image.Output(tooltip="The larger pictures, with the channels of image; RGBA with a mask.")],
             accept_all_inputs=True,  # see `inputs.size_request`
             has_intermediate_output=True,  # see `NodeStatus.kept`
@@ -67,7 +67,7 @@ class APISRQuickUpscale(io.ComfyNode):
         **others: Any,
     ) -> io.NodeOutput:
         mode, amount = inputs.size_request(resize_to, others)
-        status = NodeStatus(cls.hidden.unique_id)
+        status = NodeStatus(cls.hidden)
         model = cls.last.get(model_name, status)
         options = pictures.Options(mode, amount, multiple_of)
         result = pictures.upscale(model, image, mask, options, status)

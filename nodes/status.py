@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from comfy import model_management
+from comfy_api.latest import io
 
 from ..apisr_archs import ApisrError
 from ..apisr_archs.errors import printable_errors
@@ -24,6 +25,9 @@ SECONDS_BETWEEN = 0.4
 SECONDS_TO_LEARN = 2.0
 """Before this the time that is left is not known well enough to show it."""
 
+HIDDEN = [io.Hidden.unique_id, io.Hidden.extra_pnginfo]
+"""What a node must ask ComfyUI for to have a `NodeStatus`."""
+
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
@@ -31,8 +35,10 @@ _Result = TypeVar("_Result")
 class NodeStatus:
     """The text on one running node. Each text replaces the one before."""
 
-    def __init__(self, node_id: str) -> None:
-        self.node_id = node_id
+    def __init__(self, hidden: Any) -> None:
+        """hidden: the node's inputs of `HIDDEN`."""
+        self.node_id: str = hidden.unique_id
+        self.workflow = _workflow_id(hidden.extra_pnginfo)
         self.language = PAGES.language()
         self.warning = ""
         self.last = ""
@@ -44,7 +50,7 @@ class NodeStatus:
 
     def show(self, *lines: str, state: str = "running") -> None:
         self.last = "\n".join(line for line in lines if line)
-        PAGES.show(self.node_id, self.last, state)
+        PAGES.show(self.node_id, self.last, state, self.workflow)
 
     def say(self, key: str, **values: Any) -> str:
         return words.say(self.language, key, **values)
@@ -58,6 +64,13 @@ class NodeStatus:
     def end(self, line: str) -> None:
         """Show how the run has ended."""
         self.show(line, self.warning, state="done")
+
+
+def _workflow_id(info: object) -> str | None:
+    """The id of the graph that a prompt was made from, so that its texts do not go to another one that is open."""
+    workflow = info.get("workflow") if isinstance(info, dict) else None
+    found = workflow.get("id") if isinstance(workflow, dict) else None
+    return found if isinstance(found, str) else None
 
 
 class RunStatus:
@@ -125,11 +138,11 @@ def told(execute: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
         try:
             return execute(*args, **kwargs)
         except model_management.InterruptProcessingException as stop:
-            status = NodeStatus(node.hidden.unique_id)
+            status = NodeStatus(node.hidden)
             status.show(str(stop) or status.say("stopped"), state="stopped")
             raise
         except Exception as error:
-            status = NodeStatus(node.hidden.unique_id)
+            status = NodeStatus(node.hidden)
             status.show(_in_few_words(status, error, kwargs.get("model_name")), state="failed")
             raise
 

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from .. import engine
 from . import inputs, pictures
-from .status import NodeStatus, told
+from .status import HIDDEN, NodeStatus, told
 
 
 class APISRUpscale(io.ComfyNode):
@@ -24,7 +24,7 @@ class APISRUpscale(io.ComfyNode):
                 *inputs.tile_inputs(),
                 *_other_inputs(),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=HIDDEN,
             outputs=[io.Image.Output(tooltip="The larger pictures, with the channels of image; RGBA with a mask.")],
             accept_all_inputs=True,  # see `inputs.size_request`
             has_intermediate_output=True,  # see `NodeStatus.kept`
@@ -50,7 +50,7 @@ class APISRUpscale(io.ComfyNode):
         mode, amount = inputs.size_request(resize_to, others)
         limits = inputs.tile_limits(tile_size, overlap, tiling)
         options = pictures.Options(mode, amount, multiple_of, limits, reuse_frames, alpha, cpu_fallback)
-        status = NodeStatus(cls.hidden.unique_id)
+        status = NodeStatus(cls.hidden)
         result = pictures.upscale(upscale_model, image, mask, options, status)
         return io.NodeOutput(result, ui=status.kept)
 

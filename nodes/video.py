@@ -14,7 +14,7 @@ from ..apisr_archs import facts_of, is_misread_grl
 from ..apisr_archs.text import get_logger
 from ..engine import arguments
 from . import host, inputs, video_files, words
-from .status import NodeStatus, told
+from .status import HIDDEN, NodeStatus, told
 
 log = get_logger(__name__)
 
@@ -34,7 +34,7 @@ class APISRUpscaleVideo(io.ComfyNode):
             "A run that was cut off goes on where it was.",
             search_aliases=["video", "upscale video", "video super resolution", "4k", *inputs.SEARCH_WORDS],
             inputs=[*_video_inputs(), *_codec_inputs(), *_work_inputs()],
-            hidden=[io.Hidden.unique_id],
+            hidden=HIDDEN,
             outputs=[io.Video.Output(tooltip='The upscaled video. "Save Video" copies it without loss.')],
             accept_all_inputs=True,  # see `inputs.size_request`
             has_intermediate_output=True,  # see `NodeStatus.kept`
@@ -83,7 +83,7 @@ class APISRUpscaleVideo(io.ComfyNode):
         settings = {"multiple_of": multiple_of, "codec": codec, "quality": quality, "bit_depth": bit_depth}
         settings |= {"reuse_frames": reuse_frames, "tolerance": tolerance}
         settings |= inputs.tile_limits(tile_size, overlap, tiling)
-        status = NodeStatus(cls.hidden.unique_id)
+        status = NodeStatus(cls.hidden)
         if is_misread_grl(upscale_model):
             status.warn(inputs.MISREAD_GRL)
         with video_files.source_of(video) as (source, window):

@@ -42,11 +42,15 @@ StartComfy = Callable[..., "AbstractContextManager[ComfyServer]"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests in tests/comfy and tests/browser with their folder's name, before -m selects by it."""
+    """Mark tests in tests/comfy and tests/browser with their folder's name, before -m selects by it.
+
+    Those of one file share a server, so that they run in one process.
+    """
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("comfy", "browser"):
             item.add_marker(folder)
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(autouse=True)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pytest
 from apisr_pack.apisr_archs.files import zoo
 from apisr_pack.tests.comfy import workflows as wf
 from apisr_pack.tools.chromium import NO_CHROMIUM, find_chromium
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 if TYPE_CHECKING:
     from apisr_pack.tools.comfy_server import ComfyServer
@@ -26,12 +25,25 @@ _CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    # no way out of this machine; Playwright's routes would do it too, but switch the cache off
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 # Any node type of the pack: they are registered together.
 _READY = "() => window.LiteGraph?.registered_node_types['APISRUpscale'] && window.app?.graph"
+_EMPTY_STORAGE = """async () => {
+    localStorage.clear()
+    sessionStorage.clear()
+    for (const { name } of await indexedDB.databases()) indexedDB.deleteDatabase(name)
+}"""
 # The frontend asks for files of a user who has none yet and for pages that we block;
 # it also minds that _READY looks at the graph early.
-_EXPECTED_PROBLEMS = ("404", "ERR_FAILED", "Content Security Policy", "graph accessed before initialization")
+_EXPECTED_PROBLEMS = (
+    "404",
+    "ERR_FAILED",
+    "ERR_NAME_NOT_RESOLVED",
+    "Content Security Policy",
+    "graph accessed before initialization",
+)
 
 
 @pytest.fixture(scope="session")
@@ -60,23 +72,32 @@ def page_problems() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="session")
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    """What the visits share: the cache, which makes them much quicker. Storage is emptied before each."""
+    with closing(chromium.new_context(viewport={"width": 1600, "height": 900})) as context:
+        yield context
+
+
 @pytest.fixture
-def visit(chromium: Browser, browser_server: ComfyServer, page_problems: list[str]) -> Iterator[Callable[..., Page]]:
+def visit(
+    profile: BrowserContext, browser_server: ComfyServer, page_problems: list[str]
+) -> Iterator[Callable[..., Page]]:
     """`visit()`: a fresh visit (1600x900) to `browser_server`, with our nodes registered and the first graph shown.
 
     blocked: a pattern of addresses that the page shall not get.
     """
-    with ExitStack() as contexts:
+    with ExitStack() as pages:
 
         def begin(blocked: str | None = None) -> Page:
-            context = chromium.new_context(viewport={"width": 1600, "height": 900})
-            contexts.callback(context.close)
-            page = context.new_page()
+            page = profile.new_page()
+            pages.callback(page.close)
+            page.goto(f"{browser_server.address}/system_stats")  # of that origin, and nothing runs there
+            page.evaluate(_EMPTY_STORAGE)
             page.on("pageerror", lambda error: page_problems.append(f"uncaught: {error}"))
             page.on("console", lambda message: _note(message.type, message.text, page_problems))
-            context.route(lambda url: urlsplit(url).hostname not in ("127.0.0.1", "localhost"), _refuse)
             if blocked:
-                context.route(blocked, _refuse)
+                page.route(blocked, lambda route: route.abort())
             page.goto(browser_server.address)
             page.wait_for_function(_READY, timeout=60_000)
             page.wait_for_timeout(2500)  # the frontend loads its default graph after that and would replace ours
@@ -109,10 +130,6 @@ def keep_zoo(browser_server: ComfyServer) -> Iterator[Callable[..., None]]:
     yield change
     change(url=first.urls[0], bytes=first.bytes, sha256=first.sha256)
     (browser_server.models_dir / first.file).unlink(missing_ok=True)
-
-
-def _refuse(route: Route) -> None:
-    route.abort()
 
 
 def _note(kind: str, text: str, problems: list[str]) -> None:

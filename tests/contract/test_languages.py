@@ -25,7 +25,7 @@ LETTERS = {
 }
 SAME_IN_ALL = {"size", "takes", "cpu", "ui_downloading"}
 """Texts that have only numbers and names."""
-NO_WORDS = {*SAME_IN_ALL, "downloading", "facts", "loaded", "here"}
+NO_WORDS = {"here_licence", *SAME_IN_ALL, "downloading", "facts", "loaded", "here"}
 """Texts that may differ from English only in their punctuation."""
 SEARCHED = {
     "ja": ("アニメ", "拡大", "アップスケール", "高画質"),
@@ -121,7 +121,7 @@ def test_texts_fit_on_a_node_where_english_does(language: str) -> None:
 def shown(said: dict[str, str], key: str) -> list[str]:
     """The lines of a text with long values in its places."""
     origin = max((said[each] for each in ("official", "altered", "unknown", "bundled")), key=columns)
-    values = VALUES | {"origin": origin} | ({"size": "87.2"} if key in ("here", "not_here") else {})
+    values = VALUES | {"origin": origin} | ({"size": "87.2"} if key in ("here", "here_licence", "not_here") else {})
     return said[key].format(**values).split("\n")
 
 

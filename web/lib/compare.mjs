@@ -17,6 +17,9 @@ export function addComparison(node) {
         after: say("ui_after"),
         divider: say("ui_divider"),
         gone: say("ui_gone"),
+        previous: say("ui_previous"),
+        next: say("ui_next"),
+        zoom: say("ui_zoom"),
     }))
     loadTexts()?.then(() => viewer.draw())
     const widget = node.addDOMWidget("apisr_compare", "apisr_compare", viewer.element, {
@@ -41,7 +44,9 @@ export function addComparison(node) {
         if (output) show(viewer, output)
     }
     const onStatus = (/** @type {any} */ event) => {
-        if (event.detail.state === "failed" && findNode(event.detail.node) === node) viewer.fail(event.detail.text)
+        const { node: id, state, text, workflow } = event.detail
+        const isOfThisGraph = !workflow || workflow === rootGraph()?.id
+        if (state === "failed" && isOfThisGraph && findNode(id) === node) viewer.fail(text)
     }
     api.addEventListener("apisr.status", onStatus)
     const removed = node.onRemoved

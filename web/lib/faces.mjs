@@ -7,12 +7,14 @@
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { isPlain, queryOf } from "./estimate.mjs"
-import { allNodes, findNode, measureAgain, rootGraph } from "./graph.mjs"
+import { allNodes, findNode, isActive, measureAgain, rootGraph, valueOf } from "./graph.mjs"
 import { language, say } from "./language.mjs"
 import { askFor, entryOf, refreshModels } from "./models.mjs"
 import { Panel } from "./panel.mjs"
 
 const MILLISECONDS_TO_ASK_AGAIN = 5000
+/** In the place of a query, for nodes that are muted or bypassed. */
+const NOT_RUN = "not run"
 
 /** @typedef {{query: string, text: string}} Final how a run ended, and for which settings */
 
@@ -44,7 +46,8 @@ class Face {
      * @returns {Final}
      */
     ended(text) {
-        const isSame = withoutSize(this.query) === withoutSize(this.runQuery)
+        // after a reload in the middle of a run nobody knows what it began with
+        const isSame = !this.runQuery || withoutSize(this.query) === withoutSize(this.runQuery)
         return { query: isSame ? this.query : this.runQuery, text }
     }
 
@@ -101,10 +104,14 @@ export class Faces {
     }
 
     lookAt(face, id) {
-        const query = queryOf(face.node, (other) => this.sizeOfResult(other))
+        const query = isActive(face.node) ? queryOf(face.node, (other) => this.sizeOfResult(other)) : NOT_RUN
         if (query === face.query || Date.now() < face.askAgainAt) return
         face.query = query
         face.final ??= recall(id)
+        if (query === NOT_RUN) {
+            face.answer = undefined
+            return
+        }
         ask(query).then(
             (answer) => {
                 if (face.query === query) face.answer = answer // otherwise it is for settings of the past
@@ -127,7 +134,8 @@ export class Faces {
         const entry = entryOf(name)
         const canFetch = entry?.id && !entry.present
         const download = canFetch ? this.downloads.get(entry.id ?? "") : undefined
-        face.query = JSON.stringify([language(), ...(face.node.widgets ?? []).map((widget) => isPlain(widget.value) && widget.value)])
+        const values = (face.node.widgets ?? []).map((widget) => valueOf(face.node, widget).value)
+        face.query = JSON.stringify([language(), ...values.filter(isPlain)])
         if (entry) face.answer = download ? { ...entry, lines: download.lines } : entry
         const isRunning = download?.state === "running" || (entry?.downloading && !download)
         face.panel.offer(
@@ -145,8 +153,8 @@ export class Faces {
         }
     }
 
-    /** @param {{id: string, state: string, done?: number, total?: number, speed?: number, error?: string}} progress */
-    download({ id, state, done = 0, total = 0, speed = 0, error = "" }) {
+    /** @param {{id: string, state: string, done?: number, total?: number, speed?: number, error?: string, key?: string, subject?: string}} progress */
+    download({ id, state, done = 0, total = 0, speed = 0, error = "", key = "", subject = "" }) {
         for (const face of this.byNode.values()) {
             if (face.isLoader && entryOf(modelOf(face))?.id === id) face.final = undefined // it spoke of the missing file
         }
@@ -155,14 +163,16 @@ export class Faces {
             refreshModels()
             return
         }
-        const lines = state === "running" ? progressLines(id, done, total, speed) : [say("ui_failed"), firstLine(error)]
+        const failure = key ? [say(`error_${key}`, { subject })] : [say("ui_failed"), firstLine(error)]
+        const lines = state === "running" ? progressLines(id, done, total, speed) : failure
         this.downloads.set(id, { state, lines })
         if (state === "failed") {
             app.extensionManager?.toast?.add({ severity: "error", summary: say("ui_failed"), detail: error })
         }
     }
 
-    status({ node: id, text, state }) {
+    status({ node: id, text, state, workflow }) {
+        if (workflow && workflow !== rootGraph()?.id) return // another graph is open now, whose node has the same id
         const node = findNode(id)
         const face = this.byNode.get(node)
         if (face) {
@@ -223,7 +233,11 @@ export class Faces {
     }
 }
 
-const modelOf = (face) => face.node.widgets?.find((widget) => widget.name === "model_name")?.value
+/** The value of the model list of a loader, which may be on the subgraph around it. */
+function modelOf(face) {
+    const widget = face.node.widgets?.find((each) => each.name === "model_name")
+    return widget && valueOf(face.node, widget).value
+}
 
 async function ask(query) {
     const response = await api.fetchApi(`/apisr/estimate?${query}`)

@@ -8,7 +8,7 @@ import { app } from "../../../scripts/app.js"
 /** @typedef {{width: number, height: number, count?: number}} Size in pixels; count: pictures in the batch */
 
 const SUBGRAPH_INPUT = -10
-const BYPASSED = 4
+const [MUTED, BYPASSED] = [2, 4]
 /** Longer chains are not followed: they may be circles. */
 const MOST_STEPS = 64
 
@@ -55,7 +55,7 @@ function follow(node, slot, steps) {
     const id = node.inputs?.[slot]?.link
     const link = id == null ? undefined : (node.graph?.getLink?.(id) ?? node.graph?.links?.get?.(id))
     if (!link || !steps) return undefined
-    if (link.origin_id === SUBGRAPH_INPUT) {
+    if (isFromOutside(link)) {
         const outside = instanceOf(node.graph)
         return outside && follow(outside, link.origin_slot, steps - 1)
     }
@@ -79,6 +79,12 @@ function settle(node, slot, steps) {
     if (node.type === "Reroute") return follow(node, 0, steps - 1)
     return { node, slot }
 }
+
+/** Whether a link begins at the border of its subgraph. Ids may be numbers or texts. */
+const isFromOutside = (link) => Number(link.origin_id) === SUBGRAPH_INPUT
+
+/** Whether a node takes part in runs. */
+export const isActive = (node) => node.mode !== MUTED && node.mode !== BYPASSED
 
 /** The first node that stands for a subgraph. */
 function instanceOf(graph) {
@@ -107,7 +113,7 @@ export function valueOf(node, widget) {
 /** The value of a widget that was put on the subgraph around a node. */
 function promotedValue(node, slot) {
     const link = node.graph?.getLink?.(node.inputs[slot].link)
-    if (link?.origin_id !== SUBGRAPH_INPUT) return undefined
+    if (!link || !isFromOutside(link)) return undefined
     const outside = instanceOf(node.graph)
     const name = outside?.inputs?.[link.origin_slot]?.name
     return outside?.widgets?.find((widget) => widget.name === name)?.value
@@ -137,7 +143,7 @@ function sizeOfOutput(node, sizeOf, ofOurs) {
     switch (node.type) {
         case "LoadImage":
         case "LoadImageOutput":
-            return withCount(sizeOfFile(widgetOf(node, "image"), "image"), 1)
+            return sizeOfPicture(widgetOf(node, "image"))
         case "LoadVideo":
             return sizeOfFile(widgetOf(node, "file"), "video")
         case "Video Slice":
@@ -178,6 +184,9 @@ function sidesOf(node) {
     const [width, height] = ["width", "height"].map((name) => Number(widgetOf(node, name)))
     return width > 0 && height > 0 ? { width, height } : undefined
 }
+
+/** Of an animation nobody says how many frames it has. */
+const sizeOfPicture = (name) => withCount(sizeOfFile(name, "image"), /\.(gif|apng)\b/i.test(String(name)) ? undefined : 1)
 
 const withCount = (size, count) => size && { ...size, count }
 const timesCount = (size, amount) => size && { ...size, count: size.count && amount && size.count * amount }

@@ -26,7 +26,7 @@ function setAttributes(element, attributes) {
 }
 
 export class Viewer {
-    /** @param {() => {before: string, after: string, divider: string, gone: string}} texts in the UI's language */
+    /** @param {() => {before: string, after: string, divider: string, gone: string, previous: string, next: string, zoom: string}} texts in the UI's language */
     constructor(texts) {
         this.texts = texts
         this.element = make("div", CSS.root)
@@ -87,9 +87,13 @@ export class Viewer {
         this.draw()
     }
 
+    count() {
+        return Math.max(this.pages.before.length, this.pages.after.length)
+    }
+
     turn(by) {
-        const count = this.pages.after.length
-        if (!count) return
+        const count = this.count()
+        if (!this.pages.after.length) return
         this.page = (this.page + by + count) % count
         this.isGone = false
         for (const [image, addresses] of /** @type {[HTMLImageElement, string[]][]} */ ([[this.before, this.pages.before], [this.after, this.pages.after]])) {
@@ -111,8 +115,8 @@ export class Viewer {
         const on = (type, listener, options) => this.element.addEventListener(type, listener, options)
         on("pointerenter", () => {
             // the host gives the wheel to what has the focus; it is not taken from somebody who is typing
-            const active = document.activeElement
-            if (!active || active === document.body || active instanceof HTMLCanvasElement) this.element.focus({ preventScroll: true })
+            const isTyping = document.activeElement?.matches("input, textarea, select, [contenteditable]")
+            if (!isTyping) this.element.focus({ preventScroll: true })
         })
         on("pointermove", (event) => this.move(event))
         on("pointerdown", (event) => {
@@ -166,6 +170,8 @@ export class Viewer {
             ArrowRight: () => (this.split = Math.min(1, this.split + STEP)),
             Home: () => (this.split = 0),
             End: () => (this.split = 1),
+            PageUp: () => this.turn(-1),
+            PageDown: () => this.turn(1),
             "+": () => this.zoomTo((this.zoom || this.fit()) * 1.25, middle),
             "-": () => this.zoomTo((this.zoom || this.fit()) / 1.25, middle),
             0: () => (this.zoom = 0),
@@ -214,6 +220,13 @@ export class Viewer {
         this.y = (this.element.offsetHeight - this.after.naturalHeight * zoom) / 2
     }
 
+    /** The middle of the element always shows the picture. */
+    keepInSight() {
+        const [x, y] = [this.element.offsetWidth / 2, this.element.offsetHeight / 2]
+        this.x = Math.min(x, Math.max(x - this.after.naturalWidth * this.zoom, this.x))
+        this.y = Math.min(y, Math.max(y - this.after.naturalHeight * this.zoom, this.y))
+    }
+
     draw() {
         const { naturalWidth: width, naturalHeight: height } = this.after
         const texts = this.texts()
@@ -222,9 +235,14 @@ export class Viewer {
         for (const part of [this.element, this.line]) part.setAttribute("aria-label", texts.divider)
         for (const part of [this.after, this.before, this.line, this.leftLabel, this.rightLabel, this.bar]) part.hidden = !isShown
         for (const part of [this.bar, this.message]) part.style.display = (part === this.bar) === isShown ? "flex" : "none"
-        for (const button of [this.previous, this.next]) button.hidden = this.pages.after.length < 2
+        for (const button of [this.previous, this.next]) button.hidden = this.count() < 2
+        for (const [button, name] of /** @type {[HTMLButtonElement, string][]} */ ([[this.previous, texts.previous], [this.next, texts.next], [this.toggle, texts.zoom]])) {
+            button.title = name
+            button.setAttribute("aria-label", name)
+        }
         if (!isShown) return
         if (!this.zoom) this.centre()
+        else this.keepInSight()
         const zoom = this.zoom || this.fit()
         const isCrisp = zoom > this.real() * 1.01
         const cut = Math.min(width, Math.max(0, (this.split * this.element.offsetWidth - this.x) / zoom))
@@ -235,9 +253,11 @@ export class Viewer {
         }
         this.after.style.imageRendering = isCrisp ? "pixelated" : "auto"
         this.before.style.clipPath = `inset(0 ${width - cut}px 0 0)`
+        this.after.style.clipPath = `inset(0 0 0 ${cut}px)` // it would be seen through a transparent one
         this.line.style.left = `${this.split * 100}%`
         this.leftLabel.textContent = `${texts.before} ${this.before.naturalWidth} x ${this.before.naturalHeight}`
-        this.rightLabel.textContent = `${texts.after} ${width} x ${height}`
+        const page = this.count() > 1 ? ` (${this.page + 1} / ${this.count()})` : ""
+        this.rightLabel.textContent = `${texts.after} ${width} x ${height}${page}`
         this.toggle.textContent = this.zoom ? "\u2922" : "1:1"
         this.line.setAttribute("aria-valuenow", String(Math.round(this.split * 100)))
     }
