@@ -25,7 +25,7 @@ LETTERS = {
 }
 SAME_IN_ALL = {"size", "takes", "cpu", "ui_downloading"}
 """Texts that have only numbers and names."""
-NO_WORDS = {"here_licence", *SAME_IN_ALL, "downloading", "facts", "loaded", "here"}
+NO_WORDS = {*SAME_IN_ALL, "downloading", "facts", "loaded", "here", "here_licence"}
 """Texts that may differ from English only in their punctuation."""
 SEARCHED = {
     "ja": ("アニメ", "拡大", "アップスケール", "高画質"),
