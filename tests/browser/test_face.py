@@ -126,6 +126,38 @@ def test_cancel_is_said_and_the_batch_goes_on(picture: str, page: Page, browser_
     expect(text_of(page, "up")).to_have_text(re.compile(r"^Stopped at frame \d+ of 30\.\nRun goes on from there\.$"))
 
 
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
+def test_a_run_ends_on_its_node_after_a_reload(picture: str, page: Page, browser_server: ComfyServer) -> None:
+    _, weights = reference.rrdb()
+    wf.write_official(browser_server.models_dir / "slow.pth", weights)
+    add_nodes(page, {"many": "RepeatImageBatch"}, [("load", 0, "many", "image"), ("many", 0, "up", "image")])
+    changed(page, "many", amount=40)
+    changed(page, "model", model_name="slow.pth")
+    changed(page, "up", reuse_frames=False)
+    page.wait_for_timeout(1500)  # the frontend saves its draft
+    page.get_by_test_id("queue-button").click()
+    expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 40"), timeout=60_000)
+    page.reload()
+    page.wait_for_function("() => window.app?.graph?.nodes?.some(node => node.type === 'APISRUpscale')", timeout=60_000)
+    page.evaluate("() => { window.apisrNodes = {up: window.app.graph.nodes.find(n => n.type === 'APISRUpscale')} }")
+    expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 40"), timeout=30_000)
+    browser_server.interrupt()
+    expect(text_of(page, "up")).to_have_text(re.compile(r"^Stopped at frame \d+ of 40\."))
+
+
+@pytest.mark.parametrize("renderer", ["vue"], indirect=True)
+@pytest.mark.usefixtures("picture")
+def test_texts_of_another_graph_are_not_shown(page: Page) -> None:
+    """Two workflows that are open in one page may have nodes of the same ids."""
+    send = """([workflow, text]) => window.app.api.dispatchCustomEvent("apisr.status", {
+        node: String(window.apisrNodes.up.id), state: "running", text, workflow: workflow ?? window.app.graph.id })"""
+    expect(text_of(page, "up")).to_contain_text("192 x 128")
+    page.evaluate(send, ["another", "frame 2 of 9"])
+    expect(text_of(page, "up")).to_contain_text("192 x 128")
+    page.evaluate(send, [None, "frame 3 of 9"])
+    expect(text_of(page, "up")).to_have_text("frame 3 of 9")
+
+
 @pytest.mark.usefixtures("picture")
 def test_the_list_shows_labels_and_stores_names_of_files(page: Page, renderer: str) -> None:
     widget = "window.apisrNodes.model.widgets.find(w => w.name === 'model_name')"
@@ -154,7 +186,12 @@ def test_download_from_the_node_with_cancel(
         page.evaluate("() => window.app.refreshComboInNodes()")
         changed(page, "model", model_name=FIRST.file)
         expect(text_of(page, "model")).to_contain_text("to fetch, GPL-3.0")
-        page.get_by_role("button", name="Download").click()
+        changed(page, "model", download=False)
+        assert run(page) == "execution_error"
+        expect(text_of(page, "model")).to_have_text(re.compile("is not here$"))
+        page.keyboard.press("Escape")  # the frontend's own window on the error
+        changed(page, "model", download=True)
+        page.get_by_role("button", name="Download", exact=True).click()
         expect(text_of(page, "model")).to_contain_text(" of 3 MB")
         page.get_by_role("button", name="Cancel download").click()
         files.closing.set()

@@ -21,6 +21,8 @@ WORDS = ("anime", "esrgan", "real-esrgan", "waifu2x", "2x", "4x", "hires", "hi-r
 PHRASES = ("upscale anime", "upscale video", "video upscale")
 WORDS_OF_OTHER_LANGUAGES = ("アニメ", "拡大", "放大", "超分")
 WORDS_IN_THEIR_LANGUAGE = {"ja": ("アニメ", "動画"), "zh": ("放大", "高清", "动漫")}
+_TEXT_INSIDE = """text => window.apisrInner.widgets.find(widget => widget.name === "apisr_text")
+    .element.textContent.startsWith(text)"""
 CHECKPOINT = "random.ckpt"
 RUN_BY_THEMSELVES = [name for name in NAMES if "diffusion" not in name]  # that one needs a checkpoint
 
@@ -80,9 +82,11 @@ def test_the_blueprint_is_placed_and_runs(
         load.widgets[0].value = name;
         load.connect(0, blueprint, 0), blueprint.connect(0, save, 0);
         blueprint.widgets[1].value = 3;
+        window.apisrInner = blueprint.subgraph.nodes.find(node => node.type === "APISRUpscale");
     }""",
         name,
     )
+    page.wait_for_function(_TEXT_INSIDE, arg="90 x 72")  # from the picture and the number outside
     assert run(page) == "execution_success"
     assert preview_size(page, browser_server) == (90, 72)
     assert not page_problems
