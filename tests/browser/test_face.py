@@ -131,18 +131,18 @@ def test_a_run_ends_on_its_node_after_a_reload(picture: str, page: Page, browser
     _, weights = reference.rrdb()
     wf.write_official(browser_server.models_dir / "slow.pth", weights)
     add_nodes(page, {"many": "RepeatImageBatch"}, [("load", 0, "many", "image"), ("many", 0, "up", "image")])
-    changed(page, "many", amount=40)
+    changed(page, "many", amount=300)
     changed(page, "model", model_name="slow.pth")
     changed(page, "up", reuse_frames=False)
-    page.wait_for_timeout(1500)  # the frontend saves its draft
     page.get_by_test_id("queue-button").click()
-    expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 40"), timeout=60_000)
+    expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 300"), timeout=60_000)
+    page.wait_for_timeout(1500)  # the frontend saves its draft
     page.reload()
     page.wait_for_function("() => window.app?.graph?.nodes?.some(node => node.type === 'APISRUpscale')", timeout=60_000)
     page.evaluate("() => { window.apisrNodes = {up: window.app.graph.nodes.find(n => n.type === 'APISRUpscale')} }")
-    expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 40"), timeout=30_000)
+    expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 300"), timeout=30_000)
     browser_server.interrupt()
-    expect(text_of(page, "up")).to_have_text(re.compile(r"^Stopped at frame \d+ of 40\."))
+    expect(text_of(page, "up")).to_have_text(re.compile(r"^Stopped at frame \d+ of 300\."))
 
 
 @pytest.mark.parametrize("renderer", ["vue"], indirect=True)
