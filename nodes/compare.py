@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..engine import arguments
+from . import inputs
 from .status import HIDDEN, told
 
 
@@ -30,9 +30,7 @@ class APISRCompare(io.ComfyNode):
     def execute(cls, before: Any, after: Any) -> io.NodeOutput:
         shown = {}
         for name, images in (("before", before), ("after", after)):
-            pictures = arguments.pictures(images, name)
-            if not pictures.numel():
-                raise ValueError(f"{name} is empty; expected a picture. Connect one.")
+            pictures = inputs.some_pictures(images, name)
             if pictures.shape[-1] == 1:
                 pictures = pictures.expand(-1, -1, -1, 3)  # the host saves no grey pictures
             shown[f"apisr_{name}"] = ui.PreviewImage(pictures, cls=cls).as_dict()["images"]

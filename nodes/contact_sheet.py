@@ -76,16 +76,14 @@ class APISRContactSheet(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> tuple[catalogue.Fingerprint | None, ...]:
         """Changes when a model comes, goes or is replaced."""
-        return tuple(catalogue.fingerprint(name, download=False) for name in catalogue.names() if catalogue.find(name))
+        return tuple(catalogue.fingerprint(name, download=False) for name in catalogue.names())
 
     @classmethod
     @told
     def execute(
         cls, image: Any, crop_size: int = 128, place: str = "most detail", most_models: int = 12
     ) -> io.NodeOutput:
-        pictures = arguments.pictures(image, "image")
-        if not pictures.numel():
-            raise ValueError("image is empty; expected a picture. Connect one.")
+        pictures = inputs.some_pictures(image, "image")
         crop_size = arguments.whole(crop_size, "crop_size", least=1)
         arguments.one_of(place, "place", PLACES)
         most_models = arguments.whole(most_models, "most_models", least=1)

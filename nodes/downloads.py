@@ -8,7 +8,7 @@ from pathlib import Path
 from server import PromptServer
 
 from ..apisr_archs import DownloadFailed
-from ..apisr_archs.files.download import download
+from ..apisr_archs.files.download import cancelled, download
 from ..apisr_archs.files.zoo import ZooModel
 from ..apisr_archs.text import get_logger
 from . import catalogue
@@ -29,9 +29,7 @@ class Transfer:
         self.done = 0  # bytes
         self.ended = threading.Event()
         self.path: Path | None = None
-        self.error: Exception = DownloadFailed(
-            f"The download of {model.file} was cancelled; nothing of it was kept.", "cancelled"
-        )
+        self.error: Exception = cancelled(model)
         """Why there is no path, once it has ended."""
         self._is_stopped = False
         self._first = -1  # bytes that were there at the first report: a resumed transfer is not that fast

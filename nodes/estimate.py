@@ -1,7 +1,7 @@
 """What an upscaling will give and take, before it runs: size, memory and time, from the same `Job` as the run."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class Estimate:
     bytes: int
     """Memory for the network, the result and what is between."""
     seconds: float | None
-    """Time without loading the model; None if the model was never measured on the device."""
+    """Time without loading the model; None if it was never measured on the device, or the pictures are not counted."""
 
 
 def answer(query: Mapping[str, str], unknown: Collection[str] = ()) -> dict[str, Any]:
@@ -65,8 +65,6 @@ def answer(query: Mapping[str, str], unknown: Collection[str] = ()) -> dict[str,
     if facts is None or unknown or max(size) > MAX_SIDE or not (is_counted or _is_video(query)):
         return found
     estimate = _estimate(query, name, facts, shape, size)
-    if not is_counted:
-        estimate = replace(estimate, seconds=None)
     lines = [line, _second_line(language, estimate)]
     return found | {"lines": lines, "bytes": estimate.bytes, "seconds": estimate.seconds}
 
@@ -108,7 +106,7 @@ def _estimate(
     needed = host.needed_bytes(host.free_memory(device), job, device, result_dtype, output)
     pictures = 1 if _is_video(query) else job.count  # frames of a video go to the file one by one
     results = job.output_bytes(result_dtype) // job.count * pictures + job.intermediate_bytes
-    pace = MEASURED.pace(catalogue.file_name(name), dtype, device)
+    pace = MEASURED.pace(catalogue.file_name(name), dtype, device) if "count" in query else None
     pixels = job.pixels(job.plans(needed))
     return Estimate(job, pictures, device, needed + results, None if pace is None else pace * pixels)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..engine import PRESETS, arguments
 
@@ -155,6 +156,18 @@ def tile_limits(tile_size: Any, overlap: Any, tiling: Any) -> dict[str, Any]:
         "overlap": arguments.whole(overlap, "overlap", least=0) or None,
         "preset": tiling,
     }
+
+
+def some_pictures(images: Any, name: str) -> Tensor:
+    """Pictures as `arguments.pictures` gives them, (B, H, W, C), for a node that needs at least one.
+
+    Raises:
+        ValueError: there is none, or see there.
+    """
+    pictures = arguments.pictures(images, name)
+    if not pictures.numel():
+        raise ValueError(f"{name} is empty; expected a picture. Connect one.")
+    return pictures
 
 
 def _flat(resize_to: Any, others: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

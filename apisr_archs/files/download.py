@@ -71,7 +71,7 @@ def download(
 
     def report(done: int) -> None:
         if is_cancelled is not None and is_cancelled():
-            raise DownloadFailed(f"The download of {model.file} was cancelled; nothing of it was kept.", "cancelled")
+            raise cancelled(model)
         if on_progress is not None:
             on_progress(done, model.bytes)
 
@@ -92,6 +92,11 @@ def download(
             f"Check that this is a folder that you may write to, with {model.bytes / 1e6:.1f} MB free.\n"
             f"{how_to_get(model, folder)}"
         ) from error
+
+
+def cancelled(model: ZooModel) -> DownloadFailed:
+    """The error of a download that somebody has stopped."""
+    return DownloadFailed(f"The download of {model.file} was cancelled; nothing of it was kept.", "cancelled")
 
 
 def refuse_offline(model: ZooModel, folder: Path) -> None:

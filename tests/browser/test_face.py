@@ -34,6 +34,25 @@ def picture(browser_server: ComfyServer, renderer: str, page: Page) -> str:  # t
     return name
 
 
+def run_slow_batch(page: Page, server: ComfyServer, amount: int) -> None:
+    """Press Run for that many pictures, each of which is computed."""
+    _, weights = reference.rrdb()
+    wf.write_official(server.models_dir / "slow.pth", weights)
+    add_nodes(page, {"many": "RepeatImageBatch"}, [("load", 0, "many", "image"), ("many", 0, "up", "image")])
+    changed(page, "many", amount=amount)
+    changed(page, "model", model_name="slow.pth")
+    changed(page, "up", reuse_frames=False)
+    page.get_by_test_id("queue-button").click()
+
+
+def reload(page: Page) -> None:
+    """Reload the page; afterwards only the node "up" is known to `text_of`."""
+    page.wait_for_timeout(1500)  # the frontend saves its draft
+    page.reload()
+    page.wait_for_function("() => window.app?.graph?.nodes?.some(node => node.type === 'APISRUpscale')", timeout=60_000)
+    page.evaluate("() => { window.apisrNodes = {up: window.app.graph.nodes.find(n => n.type === 'APISRUpscale')} }")
+
+
 @pytest.mark.usefixtures("picture")
 def test_the_estimate_follows_widgets_and_links(page: Page, page_problems: list[str]) -> None:
     expect(text_of(page, "up")).to_contain_text("192 x 128")
@@ -92,10 +111,7 @@ def test_the_result_stays_through_cached_runs_and_a_reload(picture: str, page: P
     expect(text_of(page, "up")).not_to_have_text(done)
     changed(page, "up", multiple_of=1)
     expect(text_of(page, "up")).to_have_text(said or "")
-    page.wait_for_timeout(1500)  # the frontend saves its draft
-    page.reload()
-    page.wait_for_function("() => window.app?.graph?.nodes?.some(node => node.type === 'APISRUpscale')", timeout=60_000)
-    page.evaluate("() => { window.apisrNodes = {up: window.app.graph.nodes.find(n => n.type === 'APISRUpscale')} }")
+    reload(page)
     expect(text_of(page, "up")).to_have_text(said or "")
     assert not page_problems
 
@@ -114,13 +130,7 @@ def test_an_error_stands_on_the_node_and_an_older_text_does_not(
 
 @pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 def test_cancel_is_said_and_the_batch_goes_on(picture: str, page: Page, browser_server: ComfyServer) -> None:
-    _, weights = reference.rrdb()
-    wf.write_official(browser_server.models_dir / "slow.pth", weights)
-    add_nodes(page, {"many": "RepeatImageBatch"}, [("load", 0, "many", "image"), ("many", 0, "up", "image")])
-    changed(page, "many", amount=30)
-    changed(page, "model", model_name="slow.pth")
-    changed(page, "up", reuse_frames=False)
-    page.get_by_test_id("queue-button").click()
+    run_slow_batch(page, browser_server, 30)
     expect(text_of(page, "up")).to_have_text(re.compile(r"^frame ([3-9]|\d\d) of 30"), timeout=60_000)
     browser_server.interrupt()
     expect(text_of(page, "up")).to_have_text(re.compile(r"^Stopped at frame \d+ of 30\.\nRun goes on from there\.$"))
@@ -128,18 +138,9 @@ def test_cancel_is_said_and_the_batch_goes_on(picture: str, page: Page, browser_
 
 @pytest.mark.parametrize("renderer", ["vue"], indirect=True)
 def test_a_run_ends_on_its_node_after_a_reload(picture: str, page: Page, browser_server: ComfyServer) -> None:
-    _, weights = reference.rrdb()
-    wf.write_official(browser_server.models_dir / "slow.pth", weights)
-    add_nodes(page, {"many": "RepeatImageBatch"}, [("load", 0, "many", "image"), ("many", 0, "up", "image")])
-    changed(page, "many", amount=300)
-    changed(page, "model", model_name="slow.pth")
-    changed(page, "up", reuse_frames=False)
-    page.get_by_test_id("queue-button").click()
+    run_slow_batch(page, browser_server, 300)
     expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 300"), timeout=60_000)
-    page.wait_for_timeout(1500)  # the frontend saves its draft
-    page.reload()
-    page.wait_for_function("() => window.app?.graph?.nodes?.some(node => node.type === 'APISRUpscale')", timeout=60_000)
-    page.evaluate("() => { window.apisrNodes = {up: window.app.graph.nodes.find(n => n.type === 'APISRUpscale')} }")
+    reload(page)
     expect(text_of(page, "up")).to_have_text(re.compile(r"^frame \d+ of 300"), timeout=30_000)
     browser_server.interrupt()
     expect(text_of(page, "up")).to_have_text(re.compile(r"^Stopped at frame \d+ of 300\."))

@@ -37,6 +37,16 @@ def found(page: Page, word: str) -> list[str]:
     return [text.split("\n")[0] for text in page.locator("[role=option]").all_inner_texts()]
 
 
+def place_first(page: Page, word: str) -> None:
+    """Put what the search finds first for a word on an empty graph."""
+    page.evaluate("() => window.app.refreshComboInNodes()")
+    page.evaluate("() => window.app.graph.clear()")
+    assert found(page, word)
+    page.locator("[role=option]").first.click()
+    page.mouse.click(700, 300)
+    page.wait_for_function("() => window.app.graph.nodes.length === 1")
+
+
 def test_words_that_people_search_with_find_us_first(page: Page) -> None:
     """For upscale, enlarge and video the host prefers its own nodes by its figures on their use."""
     page.evaluate("() => window.app.graph.clear()")
@@ -66,12 +76,7 @@ def test_the_blueprint_is_placed_and_runs(
     renderer: str, page: Page, browser_server: ComfyServer, page_problems: list[str]
 ) -> None:
     name = wf.send(browser_server, wf.crop(24, 30, left=renderer == "vue"), f"blueprint {renderer}.png")
-    page.evaluate("() => window.app.refreshComboInNodes()")
-    page.evaluate("() => window.app.graph.clear()")
-    assert found(page, "anime")
-    page.locator("[role=option]").first.click()
-    page.mouse.click(700, 300)
-    page.wait_for_function("() => window.app.graph.nodes.length === 1")
+    place_first(page, "anime")
     widgets = page.evaluate("() => window.app.graph.nodes[0].widgets.map(widget => [widget.name, widget.value])")
     assert widgets == [["model_name", wf.BUNDLED], ["resize_to.factor", 2], ["multiple_of", 1]]
     page.evaluate(
@@ -96,12 +101,7 @@ def test_the_hires_blueprint_refines_what_it_enlarged(
     page: Page, browser_server: ComfyServer, checkpoint: None, page_problems: list[str]
 ) -> None:
     name = wf.send(browser_server, wf.crop(56, 64), "hires.png")
-    page.evaluate("() => window.app.refreshComboInNodes()")
-    page.evaluate("() => window.app.graph.clear()")
-    assert found(page, "hires")
-    page.locator("[role=option]").first.click()
-    page.mouse.click(700, 300)
-    page.wait_for_function("() => window.app.graph.nodes.length === 1")
+    place_first(page, "hires")
     widgets = page.evaluate("() => window.app.graph.nodes[0].widgets.map(widget => widget.name)")
     assert widgets == ["model_name", "resize_to.factor", "denoise", "steps", "cfg", "seed"]
     page.evaluate(

@@ -1,7 +1,7 @@
 /** The comparison on the node APISRCompare: two pictures one above the other, a divider, zoom and pan. */
 
 import { api } from "../../../scripts/api.js"
-import { findNode, rootGraph } from "./graph.mjs"
+import { nodeOfStatus, rootGraph } from "./graph.mjs"
 import { loadTexts, say } from "./language.mjs"
 import { Viewer } from "./viewer.mjs"
 
@@ -44,9 +44,8 @@ export function addComparison(node) {
         if (output) show(viewer, output)
     }
     const onStatus = (/** @type {any} */ event) => {
-        const { node: id, state, text, workflow } = event.detail
-        const isOfThisGraph = !workflow || workflow === rootGraph()?.id
-        if (state === "failed" && isOfThisGraph && findNode(id) === node) viewer.fail(text)
+        const { state, text } = event.detail
+        if (state === "failed" && nodeOfStatus(event.detail) === node) viewer.fail(text)
     }
     api.addEventListener("apisr.status", onStatus)
     const removed = node.onRemoved

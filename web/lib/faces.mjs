@@ -7,7 +7,7 @@
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { isPlain, queryOf } from "./estimate.mjs"
-import { allNodes, findNode, isActive, measureAgain, rootGraph, valueOf } from "./graph.mjs"
+import { allNodes, findNode, isActive, measureAgain, nodeOfStatus, rootGraph, valueOf, widgetOf } from "./graph.mjs"
 import { language, say } from "./language.mjs"
 import { askFor, entryOf, refreshModels } from "./models.mjs"
 import { Panel } from "./panel.mjs"
@@ -172,9 +172,7 @@ export class Faces {
     }
 
     status({ node: id, text, state, workflow }) {
-        if (workflow && workflow !== rootGraph()?.id) return // another graph is open now, whose node has the same id
-        const node = findNode(id)
-        const face = this.byNode.get(node)
+        const face = this.byNode.get(nodeOfStatus({ node: id, workflow }))
         if (face) {
             face.running = text
             if (state !== "running") {
@@ -234,10 +232,7 @@ export class Faces {
 }
 
 /** The value of the model list of a loader, which may be on the subgraph around it. */
-function modelOf(face) {
-    const widget = face.node.widgets?.find((each) => each.name === "model_name")
-    return widget && valueOf(face.node, widget).value
-}
+const modelOf = (face) => widgetOf(face.node, "model_name")
 
 async function ask(query) {
     const response = await api.fetchApi(`/apisr/estimate?${query}`)

@@ -36,6 +36,15 @@ export function findNode(id) {
     return nodeOf(graph, parts[parts.length - 1])
 }
 
+/**
+ * The node that an event "apisr.status" is about; undefined if it is of another graph than the one that is open, whose
+ * node may have the same id.
+ * @param {{node: string, workflow?: string | null}} status
+ */
+export function nodeOfStatus({ node, workflow }) {
+    return workflow && workflow !== rootGraph()?.id ? undefined : findNode(node)
+}
+
 function nodeOf(graph, id) {
     return graph?.getNodeById?.(id) ?? graph?.getNodeById?.(Number(id))
 }
@@ -120,7 +129,7 @@ function promotedValue(node, slot) {
 }
 
 /** The value of a node's widget, also if another node drives it; undefined if it is not known. */
-function widgetOf(node, name) {
+export function widgetOf(node, name) {
     const widget = node.widgets?.find((each) => each.name === name)
     return widget && valueOf(node, widget).value
 }
